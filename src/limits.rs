@@ -1,0 +1,66 @@
+//! Every bound of the server, named once.
+//!
+//! Whatever waits or grows has its bound here, and the bound's value is in the
+//! message when it is hit. Relations between bounds are asserted at compile time.
+
+/// Bytes of a request line, its CRLF not counted (414 beyond).
+pub const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of a request head, from the request line to the empty line (431 beyond).
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Header fields of one request (431 beyond).
+pub const HEAD_FIELDS_MAX: usize = 100;
+/// Bytes of a request body unless `--body-bytes-max` says otherwise (413 beyond).
+pub const BODY_BYTES_MAX_DEFAULT: usize = 8 * 1024 * 1024;
+/// The largest `--body-bytes-max` that is accepted: one record must fit a segment.
+pub const BODY_BYTES_MAX_CEILING: usize = 256 * 1024 * 1024;
+/// Bytes of chunk framing (size lines, extensions, trailers) allowed beside a chunked body.
+pub const CHUNK_FRAMING_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one chunk-size line with its extensions.
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Nesting of lists and objects in a JSON text (400 beyond).
+pub const JSON_DEPTH_MAX: usize = 100;
+/// Bytes of a name (an id that is not an integer).
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Requests of one connection that may be in flight before it is no longer read.
+pub const PIPELINE_MAX: usize = 128;
+/// Bytes of responses that one connection may have waiting for its peer to read.
+pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+/// Calls that one core may have under way at its peers.
+pub const CALLS_MAX: usize = 16 * 1024;
+/// Parcels that fit the channel from one core to another.
+pub const MESH_PARCELS_MAX: usize = 64;
+/// Connections that the process accepts unless `--connections-max` says otherwise.
+pub const CONNECTIONS_MAX_DEFAULT: usize = 16 * 1024;
+
+/// Milliseconds a client may take from the first byte of a head to its end (408 beyond).
+pub const HEAD_TIMEOUT_MS_DEFAULT: u64 = 10_000;
+/// Milliseconds a body may make no progress of [`BODY_RATE_BYTES_MIN`] (408 beyond).
+pub const BODY_TIMEOUT_MS_DEFAULT: u64 = 10_000;
+/// Bytes of a body that must arrive within each body timeout.
+pub const BODY_RATE_BYTES_MIN: usize = 1024;
+/// Milliseconds a keep-alive connection may be idle before it is closed.
+pub const IDLE_TIMEOUT_MS_DEFAULT: u64 = 75_000;
+/// Milliseconds a peer may accept no byte of a response before it is dropped.
+pub const WRITE_TIMEOUT_MS_DEFAULT: u64 = 10_000;
+/// Milliseconds a connection lingers after its last response, so that the peer can read it.
+pub const LINGER_MS: u64 = 1_000;
+/// Milliseconds that draining at shutdown may take before connections are cut.
+pub const DRAIN_TIMEOUT_MS: u64 = 10_000;
+
+/// Bytes of a segment unless `--segment-bytes` says otherwise.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+/// The smallest `--segment-bytes` that is accepted.
+pub const SEGMENT_BYTES_MIN: u64 = 4 * 1024;
+/// The largest `--segment-bytes` that is accepted: an offset in a segment fits 32 bits.
+pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Cores that one process runs on at most.
+pub const CORES_MAX: usize = 256;
+
+const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
+const _: () = assert!(CHUNK_LINE_BYTES_MAX < CHUNK_FRAMING_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX_CEILING);
+const _: () = assert!((BODY_BYTES_MAX_CEILING as u64) < SEGMENT_BYTES_MAX / 2);
+const _: () = assert!(PIPELINE_MAX <= CALLS_MAX);
+const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64);

@@ -1,0 +1,150 @@
+//! What a client can ask of a document, and what can come of it.
+//!
+//! [`Op`] and [`Outcome`] are plain owned values: no socket, no JSON tree, no
+//! file handle. They cross cores, are built by hand in tests, and are replayed
+//! by the simulator.
+
+use bytes::Bytes;
+
+use crate::id::Id;
+
+/// The version of a document: it grows with every stored change of that
+/// document and never comes back, also not after delete and re-create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+/// Which versions a precondition names (RFC 9110, section 13.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// `*`: any version, so the document exists.
+    Any,
+    /// One of these versions.
+    Versions(Box<[Version]>),
+}
+
+impl Match {
+    /// Whether `current` (`None`: no such document) is one of the named versions.
+    #[must_use]
+    pub fn includes(&self, current: Option<Version>) -> bool {
+        match (self, current) {
+            (_, None) => false,
+            (Match::Any, Some(_)) => true,
+            (Match::Versions(versions), Some(version)) => versions.contains(&version),
+        }
+    }
+}
+
+/// What must hold of the stored document for an operation to take effect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// `If-Match`: the current version is one of these.
+    pub if_match: Option<Match>,
+    /// `If-None-Match`: the current version is none of these.
+    pub if_none_match: Option<Match>,
+}
+
+impl Condition {
+    /// Whether the condition holds of a document with version `current` (`None`: absent).
+    #[must_use]
+    pub fn holds(&self, current: Option<Version>) -> bool {
+        self.if_match.as_ref().is_none_or(|m| m.includes(current))
+            && self
+                .if_none_match
+                .as_ref()
+                .is_none_or(|m| !m.includes(current))
+    }
+
+    /// The condition that the document does not exist.
+    #[must_use]
+    pub fn absent() -> Condition {
+        Condition {
+            if_match: None,
+            if_none_match: Some(Match::Any),
+        }
+    }
+}
+
+/// Who chose the id of a document that is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// The client named it.
+    ByClient,
+    /// The server counted it out; the log remembers that it was handed out.
+    ByServer,
+}
+
+/// One operation on one document, executed by the core that owns its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Reads the document.
+    Get {
+        /// Which document.
+        id: Id,
+    },
+    /// Creates or replaces the document.
+    Put {
+        /// Which document.
+        id: Id,
+        /// Valid JSON without insignificant white space.
+        document: Bytes,
+        /// What must hold for the write to take effect; `None`: nothing.
+        condition: Option<Box<Condition>>,
+        /// Who chose `id`.
+        chosen: Chosen,
+    },
+    /// Removes the document.
+    Delete {
+        /// Which document.
+        id: Id,
+        /// What must hold for the removal to take effect; `None`: nothing.
+        condition: Option<Box<Condition>>,
+    },
+}
+
+impl Op {
+    /// The id of the document that the operation is about.
+    #[must_use]
+    pub fn id(&self) -> &Id {
+        match self {
+            Op::Get { id } | Op::Put { id, .. } | Op::Delete { id, .. } => id,
+        }
+    }
+}
+
+/// What came of an [`Op`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The document as it is stored and durable.
+    Found {
+        /// The stored bytes.
+        document: Bytes,
+        /// Its version.
+        version: Version,
+    },
+    /// There is no such document.
+    Missing,
+    /// The document is stored (an equal one was stored already, or this one is now).
+    Stored {
+        /// Whether the document did not exist before.
+        created: bool,
+        /// The version it has now.
+        version: Version,
+    },
+    /// The document is removed.
+    Deleted,
+    /// The condition did not hold; nothing changed.
+    ConditionFailed,
+    /// The operation was refused; nothing changed.
+    Refused(Refusal),
+}
+
+/// Why the server does not do what it was validly asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The file system has no room for the record (507).
+    DiskFull,
+    /// An earlier sync failed; the log takes no more writes until a restart (503).
+    LogPoisoned,
+    /// Every 64-bit id that the server could choose was handed out (507).
+    IdsExhausted,
+}
