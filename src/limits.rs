@@ -9,11 +9,14 @@ pub const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header fields of one request (431 beyond).
 pub const HEAD_FIELDS_MAX: usize = 100;
+/// Empty lines that are skipped before a request line (400 beyond).
+pub const EMPTY_LINES_MAX: usize = 4;
 /// Bytes of a request body unless `--body-bytes-max` says otherwise (413 beyond).
 pub const BODY_BYTES_MAX_DEFAULT: usize = 8 * 1024 * 1024;
 /// The largest `--body-bytes-max` that is accepted: one record must fit a segment.
 pub const BODY_BYTES_MAX_CEILING: usize = 256 * 1024 * 1024;
-/// Bytes of chunk framing (size lines, extensions, trailers) allowed beside a chunked body.
+/// Bytes of chunk framing (size lines, their extensions, line ends) allowed beyond one
+/// for each byte of the chunked body (400 beyond).
 pub const CHUNK_FRAMING_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one chunk-size line with its extensions.
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
@@ -26,10 +29,22 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub const PIPELINE_MAX: usize = 128;
 /// Bytes of responses that one connection may have waiting for its peer to read.
 pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes that a connection may have sent ahead of what it is answered before it is no longer read.
+pub const INPUT_PARKED_BYTES_MAX: usize = 64 * 1024;
+/// The largest output buffer that a core keeps for its next response.
+pub const POOLED_BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// How many output buffers a core keeps.
+pub const POOLED_BUFFER_COUNT: usize = 256;
 /// Calls that one core may have under way at its peers.
 pub const CALLS_MAX: usize = 16 * 1024;
+/// Bytes of documents that one shard may have on their way to disk before further writes are 503.
+pub const UNSETTLED_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Parcels that fit the channel from one core to another.
 pub const MESH_PARCELS_MAX: usize = 64;
+/// Bytes of one receive buffer of a core's pool.
+pub const RECEIVE_BUFFER_BYTES: usize = 4 * 1024;
+/// Receive buffers of a core's pool, a power of two: what all its connections share.
+pub const RECEIVE_BUFFER_COUNT: u16 = 512;
 /// Connections that the process accepts unless `--connections-max` says otherwise.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 16 * 1024;
 
@@ -61,6 +76,8 @@ const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(CHUNK_LINE_BYTES_MAX < CHUNK_FRAMING_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX_CEILING);
 const _: () = assert!((BODY_BYTES_MAX_CEILING as u64) < SEGMENT_BYTES_MAX / 2);
+const _: () = assert!(BODY_BYTES_MAX_DEFAULT < UNSETTLED_BYTES_MAX);
 const _: () = assert!(PIPELINE_MAX <= CALLS_MAX);
 const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64);
+const _: () = assert!(RECEIVE_BUFFER_COUNT.is_power_of_two());

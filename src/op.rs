@@ -145,6 +145,8 @@ pub enum Refusal {
     DiskFull,
     /// An earlier sync failed; the log takes no more writes until a restart (503).
     LogPoisoned,
+    /// More is under way than a bound allows; later there will be room (503).
+    Overloaded,
     /// Every 64-bit id that the server could choose was handed out (507).
     IdsExhausted,
 }

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Passes every test of OxDaaS, from formatting to a load test of two seconds.
+#
+#   scripts/test.sh            all tests; takes a few minutes
+#   scripts/test.sh --long     more rounds of the crash and model tests, and load
+#                              at 1, 64, 500 and 5,000 connections
+#
+# It needs a Rust toolchain with rustfmt and clippy, and a few Debian packages.
+# As root it installs those that are missing; otherwise it says which they are.
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+long=
+
+main() {
+    case "${1:-}" in
+        '') ;;
+        --long) long=yes ;;
+        -h | --help)
+            usage
+            return
+            ;;
+        *) fail "unknown argument $1; see --help" ;;
+    esac
+    cd "$root"
+    packages
+    need cargo
+    cargo fmt --version >/dev/null 2>&1 || fail "rustfmt is missing: rustup component add rustfmt"
+    cargo clippy --version >/dev/null 2>&1 || fail "clippy is missing: rustup component add clippy"
+    # Whatever a test leaves behind when it is killed goes with the workspace.
+    make_workspace
+    export TMPDIR="$workspace"
+
+    step "formatting" cargo fmt --check
+    step "lints" cargo clippy --all-targets --quiet -- -D warnings
+    if [[ -n "$long" ]]; then
+        export OXDAAS_TEST_ROUNDS="${OXDAAS_TEST_ROUNDS:-40}"
+    fi
+    if cargo nextest --version >/dev/null 2>&1; then
+        step "tests" cargo nextest run --no-fail-fast
+        step "documentation tests" cargo test --doc --quiet
+    else
+        step "tests" cargo test --no-fail-fast
+    fi
+
+    step "release build" cargo build --release --quiet
+    step "real input" scripts/load-iso-codes.sh --serve
+    if [[ -z "$long" ]]; then
+        step "load" scripts/bench.sh --duration 2 --ab-requests 20000 --fsync always
+    else
+        local connections
+        for connections in 1 64 500 5000; do
+            step "load, $connections connections" scripts/bench.sh \
+                --connections "$connections" --ab-connections "$connections"
+        done
+    fi
+    printf '\nall passed in %s s\n' "$SECONDS"
+}
+
+# step NAME COMMAND...: runs COMMAND and says how long it took.
+step() {
+    local name="$1" started=$SECONDS
+    shift
+    printf '\n== %s\n' "$name"
+    "$@" || fail "failed: $name ($*)"
+    printf '== %s: passed in %s s\n' "$name" "$((SECONDS - started))"
+}
+
+# Installs or names the Debian packages that are missing.
+packages() {
+    local missing=() pair
+    for pair in cc:gcc curl:curl jq:jq wrk:wrk ab:apache2-utils python3:python3; do
+        command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+    done
+    [[ -d /usr/share/iso-codes/json ]] || missing+=(iso-codes)
+    if [[ ${#missing[@]} -eq 0 ]]; then
+        return
+    fi
+    # gcc without recommendations comes without the C library's headers.
+    if [[ " ${missing[*]} " == *" gcc "* ]]; then
+        missing+=(libc6-dev)
+    fi
+    if [[ "$(id -u)" -ne 0 ]] || ! command -v apt-get >/dev/null; then
+        fail "missing Debian packages: apt-get install ${missing[*]}"
+    fi
+    step "packages" install_packages "${missing[@]}"
+}
+
+install_packages() {
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"
+}
+
+main "$@"

@@ -1,0 +1,204 @@
+//! Request bodies: declared as JSON, present, and read as far as the API needs.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::{
+    Code, Problem,
+    json::{minify, minify_valid, utf8},
+    visit::{VisitError, members, unquote},
+};
+use crate::{
+    http::{Field, Request},
+    id::{Id, IdError},
+};
+
+/// What `POST /api` stores.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Envelope {
+    /// The id; `None`: the server chooses.
+    pub id: Option<Id>,
+    /// The document, minified.
+    pub document: Bytes,
+}
+
+/// The body of a request that must have one, in a declared form that is JSON.
+///
+/// # Errors
+/// 400 if it is empty, 415 if it is declared as something else.
+pub(super) fn json_body<'r>(request: &'r Request<'_>) -> Result<&'r [u8], Problem> {
+    if request.body.is_empty() {
+        return Err(Problem::new(
+            Code::MissingField,
+            "the body is empty; send JSON",
+        ));
+    }
+    for content_type in request.fields.all(Field::ContentType) {
+        check_media_type(content_type)?;
+    }
+    for coding in request.fields.all(Field::ContentEncoding) {
+        if !coding.eq_ignore_ascii_case(b"identity") && !coding.is_empty() {
+            return Err(Problem::new(
+                Code::UnsupportedMediaType,
+                "Content-Encoding is not supported; send the body as it is",
+            ));
+        }
+    }
+    Ok(&request.body)
+}
+
+/// The document that the whole body is.
+///
+/// # Errors
+/// 400 if it is not JSON, and those of [`json_body`].
+pub(super) fn document(request: &Request<'_>) -> Result<Bytes, Problem> {
+    let minified = minify(json_body(request)?);
+    minified
+        .map(owned)
+        .map_err(|error| Problem::bad_json(&error))
+}
+
+/// Reads the body of `POST /api`, `{"id":..., "data":...}`.
+///
+/// # Errors
+/// 400 names what is wrong with the body or its fields.
+pub(super) fn envelope(body: &[u8]) -> Result<Envelope, Problem> {
+    let body = utf8(body).map_err(|error| Problem::bad_json(&error))?;
+    let [id, data] = pick(body, ["id", "data"], "the body")?;
+    let id = id.map_or(Ok(None), json_id)?;
+    let data = data.ok_or_else(|| {
+        Problem::new(
+            Code::MissingField,
+            "data is missing; send it, also if it is null",
+        )
+    })?;
+    let minified = minify_valid(data).map_err(|mut error| {
+        error.offset += data.as_ptr().addr() - body.as_ptr().addr();
+        Problem::bad_json(&error)
+    })?;
+    Ok(Envelope {
+        id,
+        document: owned(minified),
+    })
+}
+
+/// The raw values of the members `names` of `object`, which `label` names in messages.
+///
+/// # Errors
+/// 400 if `object` is not a JSON object, or if one of the names stands in it twice.
+pub(super) fn pick<'t, const N: usize>(
+    object: &'t str,
+    names: [&'static str; N],
+    label: &str,
+) -> Result<[Option<&'t str>; N], Problem> {
+    let mut values = [None; N];
+    let mut twice = None;
+    let visited = members(object, |key, value| {
+        let key = unquote(key);
+        let known = names.iter().zip(&mut values);
+        for (name, slot) in known.filter(|(name, _)| name.as_bytes() == key.as_ref()) {
+            if slot.replace(value).is_some() {
+                twice = Some(name);
+            }
+        }
+    });
+    match (visited, twice) {
+        (Ok(()), None) => Ok(values),
+        (Ok(()), Some(name)) => Err(Problem::new(
+            Code::BadRequest,
+            format!("{name} stands in {label} twice; send it once"),
+        )),
+        (Err(VisitError::Json(error)), _) => Err(Problem::bad_json(&error)),
+        (Err(VisitError::OtherType), _) => Err(Problem::new(
+            Code::BadRequest,
+            format!(
+                "{label} is not an object; send one with {}",
+                names.join(", ")
+            ),
+        )),
+    }
+}
+
+/// The id that a JSON value is; `None` if it is null.
+///
+/// # Errors
+/// 400 if it is neither an integer of 64 bits, a string that is an id, nor null.
+pub(super) fn json_id(raw: &str) -> Result<Option<Id>, Problem> {
+    let digits = raw.strip_prefix('-').unwrap_or(raw);
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let integer = raw.parse().map_err(|_| IdError::IntegerTooLarge)?;
+        return Ok(Some(Id::Integer(integer)));
+    }
+    let found = match raw.as_bytes().first() {
+        Some(b'n') => return Ok(None),
+        Some(b'"') => {
+            return match str::from_utf8(&unquote(raw)) {
+                Ok(text) => Ok(Some(Id::from_text(text)?)),
+                Err(_) => Err(Problem::new(
+                    Code::BadId,
+                    "the id holds half a surrogate pair; a name is UTF-8",
+                )),
+            };
+        }
+        Some(b'[') => "a list",
+        Some(b'{') => "an object",
+        Some(b't' | b'f') => "a bool",
+        _ => "a number with a fraction or an exponent",
+    };
+    Err(Problem::new(
+        Code::BadId,
+        format!("id is {found}; send an integer, a string, or null to have one chosen"),
+    ))
+}
+
+/// The bytes with nothing beside them, since they may be kept for ever.
+fn owned(minified: Cow<'_, [u8]>) -> Bytes {
+    match minified {
+        Cow::Borrowed(text) => Bytes::copy_from_slice(text),
+        Cow::Owned(text) => Bytes::from(text.into_boxed_slice()),
+    }
+}
+
+/// Accepts `application/json` and every `+json`, in UTF-8 (RFC 8259, section 8.1).
+fn check_media_type(value: &[u8]) -> Result<(), Problem> {
+    let mut parts = value.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+    let essence = parts.next().unwrap_or_default();
+    if !essence.is_empty() && !is_json(essence) {
+        return Err(Problem::new(
+            Code::UnsupportedMediaType,
+            format!(
+                "the body is declared as {}; send the header Content-Type: application/json",
+                String::from_utf8_lossy(essence)
+            ),
+        ));
+    }
+    for parameter in parts {
+        let mut sides = parameter.splitn(2, |&byte| byte == b'=');
+        let (name, value) = (sides.next(), sides.next().unwrap_or_default());
+        let is_charset = name.is_some_and(|name| name.eq_ignore_ascii_case(b"charset"));
+        let charset = value.trim_ascii_start();
+        let charset = charset
+            .strip_prefix(b"\"")
+            .and_then(|charset| charset.strip_suffix(b"\""))
+            .unwrap_or(charset);
+        if is_charset && !charset.eq_ignore_ascii_case(b"utf-8") {
+            return Err(Problem::new(
+                Code::UnsupportedMediaType,
+                "the charset of the body is not utf-8; JSON is sent in UTF-8",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_json(essence: &[u8]) -> bool {
+    if essence.eq_ignore_ascii_case(b"application/json") {
+        return true;
+    }
+    let Some((name, suffix)) = essence.split_last_chunk::<5>() else {
+        return false;
+    };
+    let slash = memchr::memchr(b'/', name).unwrap_or_default();
+    suffix.eq_ignore_ascii_case(b"+json") && slash > 0 && slash + 1 < name.len()
+}

@@ -1,0 +1,24 @@
+//! The JSON API: requests to operations, outcomes to responses.
+//!
+//! [`plan`] says what the server must do for a request, and [`render`] what it
+//! answers once that is done, perhaps on another core: both are functions of
+//! values, without a socket, a clock or a shard. This is the only module that
+//! names serde_json. Documents are never turned into trees: their bytes go from
+//! the request to the store and from there into responses.
+
+mod body;
+mod command;
+mod equality;
+mod json;
+mod plan;
+mod problem;
+mod render;
+#[cfg(test)]
+mod tests;
+mod visit;
+
+pub use equality::same_document;
+pub use json::{JsonError, minify};
+pub use plan::{Answer, Plan, plan};
+pub use problem::{Code, Problem};
+pub use render::{BodyMode, Render, ReplyContext, render, render_answer, render_problem};

@@ -1,0 +1,242 @@
+//! Plans: from a request to the operation that it asks for.
+//!
+//! Everything that can be wrong with a request by itself is found here, before
+//! anything is looked up or stored: the route, the id, conditions, the body.
+
+use bytes::Bytes;
+
+use super::{
+    Code, Problem,
+    body::{document, envelope, json_body},
+    command::{command, given_twice},
+    render::{Face, Render},
+};
+use crate::{
+    http::{EntityTags, Field, Method, Request, decode_segment, query_pairs},
+    id::Id,
+    op::{Chosen, Condition, Op},
+};
+
+/// What the server must do for a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Answer at once: there is nothing to look up.
+    Answer(Answer),
+    /// Run `op` at the owner of its id and render the outcome.
+    Run {
+        /// The operation.
+        op: Op,
+        /// How its outcome is answered.
+        render: Render,
+    },
+    /// Store `document` under an id that the server chooses, on the condition that there is
+    /// none yet, and render the outcome with that id.
+    Create {
+        /// Valid JSON without insignificant white space.
+        document: Bytes,
+        /// How its outcome is answered.
+        render: Render,
+    },
+}
+
+/// A response that depends on nothing but the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// 204 to an OPTIONS, with these methods as `Allow`.
+    Options(&'static str),
+}
+
+/// What a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route<'r> {
+    /// `*`, the server as a whole.
+    Server,
+    /// `/api`.
+    Api,
+    /// `/api/cmd`.
+    Command,
+    /// `/docs`.
+    Documents,
+    /// `/docs/ID`, its segment still encoded.
+    Document(&'r str),
+}
+
+/// Plans what to do for `request`.
+///
+/// Costs a pass or two over the body, and for a GET of an integer no allocation.
+///
+/// # Errors
+/// The [`Problem`] to answer with; nothing is to be done.
+pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
+    let route = Route::of(request.path)?;
+    match (route, request.method) {
+        (Route::Document(segment), Method::Get | Method::Head) => get_document(request, segment),
+        (Route::Document(segment), Method::Put) => put_document(request, segment),
+        (Route::Document(segment), Method::Delete) => delete_document(request, segment),
+        (Route::Documents, Method::Post) => create_document(request),
+        (Route::Api, Method::Get | Method::Head) => get_api(request),
+        (Route::Api, Method::Post) => post_api(request),
+        (Route::Command, Method::Get | Method::Head | Method::Post) => run_command(request),
+        (_, Method::Options) => Ok(Plan::Answer(Answer::Options(route.allow()))),
+        _ => Err(Problem::method_not_allowed(route.allow())),
+    }
+}
+
+impl<'r> Route<'r> {
+    fn of(path: &'r str) -> Result<Route<'r>, Problem> {
+        match path {
+            "*" => Ok(Route::Server),
+            "/api" => Ok(Route::Api),
+            "/api/cmd" => Ok(Route::Command),
+            "/docs" => Ok(Route::Documents),
+            _ => match path.strip_prefix("/docs/") {
+                Some(segment) if !segment.contains('/') => Ok(Route::Document(segment)),
+                Some(_) => Err(Problem::new(
+                    Code::NoSuchRoute,
+                    "an id is one segment, /docs/ID; write a slash in it as %2F",
+                )),
+                None => Err(Problem::new(
+                    Code::NoSuchRoute,
+                    "no such path; there are /docs, /docs/ID, /api and /api/cmd",
+                )),
+            },
+        }
+    }
+
+    /// The methods that the path takes, as `Allow` lists them.
+    fn allow(self) -> &'static str {
+        match self {
+            Route::Server => "GET, HEAD, POST, PUT, DELETE, OPTIONS",
+            Route::Api | Route::Command => "GET, HEAD, POST, OPTIONS",
+            Route::Documents => "POST, OPTIONS",
+            Route::Document(_) => "GET, HEAD, PUT, DELETE, OPTIONS",
+        }
+    }
+}
+
+fn get_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
+    let id = path_id(segment)?;
+    let face = Face::Document {
+        condition: condition(request)?,
+    };
+    Ok(Plan::Run {
+        op: Op::Get { id: id.clone() },
+        render: Render::new(request.method, Some(id), face),
+    })
+}
+
+fn put_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
+    let id = path_id(segment)?;
+    // RFC 9110, section 14.5: taking a part for the whole would destroy the rest.
+    if request.fields.has(Field::ContentRange) {
+        return Err(Problem::new(
+            Code::BadRequest,
+            "Content-Range: a document is stored whole; send all of it without the header",
+        ));
+    }
+    Ok(Plan::Run {
+        op: Op::Put {
+            id: id.clone(),
+            document: document(request)?,
+            condition: condition(request)?,
+            chosen: Chosen::ByClient,
+        },
+        render: Render::new(request.method, Some(id), Face::Put),
+    })
+}
+
+fn delete_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
+    let id = path_id(segment)?;
+    Ok(Plan::Run {
+        op: Op::Delete {
+            id: id.clone(),
+            condition: condition(request)?,
+        },
+        render: Render::new(request.method, Some(id), Face::Delete),
+    })
+}
+
+fn create_document(request: &Request<'_>) -> Result<Plan, Problem> {
+    holds_of_nothing(condition(request)?)?;
+    Ok(Plan::Create {
+        document: document(request)?,
+        render: Render::new(request.method, None, Face::Create),
+    })
+}
+
+fn get_api(request: &Request<'_>) -> Result<Plan, Problem> {
+    let mut found = None;
+    for pair in query_pairs(request.query.unwrap_or_default()) {
+        let (name, value) = pair?;
+        if name == "id" && found.replace(Id::from_text(&value)?).is_some() {
+            return Err(given_twice(&name));
+        }
+    }
+    let id = found
+        .ok_or_else(|| Problem::new(Code::MissingField, "id is missing; send it as /api?id=ID"))?;
+    Ok(Plan::Run {
+        op: Op::Get { id: id.clone() },
+        render: Render::new(request.method, Some(id), Face::ApiGet),
+    })
+}
+
+fn post_api(request: &Request<'_>) -> Result<Plan, Problem> {
+    let envelope = envelope(json_body(request)?)?;
+    let condition = condition(request)?;
+    let document = envelope.document;
+    let face = Face::ApiPost {
+        document: document.clone(),
+    };
+    let render = Render::new(request.method, envelope.id.clone(), face);
+    match envelope.id {
+        Some(id) => Ok(Plan::Run {
+            op: Op::Put {
+                id,
+                document,
+                condition,
+                chosen: Chosen::ByClient,
+            },
+            render,
+        }),
+        None => {
+            holds_of_nothing(condition)?;
+            Ok(Plan::Create { document, render })
+        }
+    }
+}
+
+fn run_command(request: &Request<'_>) -> Result<Plan, Problem> {
+    let (id, command) = command(request)?;
+    Ok(Plan::Run {
+        op: Op::Get { id },
+        render: Render::new(request.method, None, Face::Command(Box::new(command))),
+    })
+}
+
+/// The id that a segment of a path names.
+fn path_id(segment: &str) -> Result<Id, Problem> {
+    Ok(Id::from_text(&decode_segment(segment)?)?)
+}
+
+/// The condition that `If-Match` and `If-None-Match` make, if one of them is there.
+fn condition(request: &Request<'_>) -> Result<Option<Box<Condition>>, Problem> {
+    let fields = &request.fields;
+    if !fields.has(Field::IfMatch) && !fields.has(Field::IfNoneMatch) {
+        return Ok(None);
+    }
+    let tags = |field| EntityTags::parse(fields.all(field));
+    let if_match = tags(Field::IfMatch)?.map(|tags| tags.versions_strong());
+    let if_none_match = tags(Field::IfNoneMatch)?.map(|tags| tags.versions_weak());
+    Ok(Some(Box::new(Condition {
+        if_match,
+        if_none_match,
+    })))
+}
+
+/// A document whose id is yet to be chosen does not exist: 412 for a condition that needs it to.
+fn holds_of_nothing(condition: Option<Box<Condition>>) -> Result<(), Problem> {
+    match condition {
+        Some(condition) if !condition.holds(None) => Err(Problem::precondition_failed()),
+        _ => Ok(()),
+    }
+}

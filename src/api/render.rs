@@ -1,0 +1,288 @@
+//! Responses: from the outcome of an operation to the bytes that answer it.
+//!
+//! A [`Render`] remembers of a request what its response needs. It is small and
+//! owned, so that it survives until an outcome arrives from another core.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::{Answer, Problem, command::Command, visit::write_string};
+use crate::{
+    http::{DateField, MediaType, Method, Persistence, ResponseHead, Status, write_head},
+    id::Id,
+    op::{Condition, Outcome},
+};
+
+/// Bytes of the longest integer id, `-9223372036854775808`.
+const INTEGER_BYTES_MAX: usize = 20;
+
+/// How the outcome of a request's operation is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Render {
+    body_mode: BodyMode,
+    /// The id that the client named.
+    id: Option<Id>,
+    face: Face,
+}
+
+/// Whether a response is sent with its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyMode {
+    /// The body is sent.
+    Sent,
+    /// The request was a HEAD: only the head is sent, with the length that the body would have.
+    LeftOut,
+}
+
+/// What a response has beside its outcome.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyContext<'a> {
+    /// The current second.
+    pub date: &'a DateField,
+    /// What becomes of the connection.
+    pub persistence: Persistence,
+}
+
+/// The request that is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Face {
+    /// `GET /docs/ID`.
+    Document {
+        /// What must hold for the document to be shown.
+        condition: Option<Box<Condition>>,
+    },
+    /// `PUT /docs/ID`.
+    Put,
+    /// `POST /docs`.
+    Create,
+    /// `DELETE /docs/ID`.
+    Delete,
+    /// `GET /api`.
+    ApiGet,
+    /// `POST /api`.
+    ApiPost {
+        /// What was sent, and is sent back.
+        document: Bytes,
+    },
+    /// `/api/cmd`.
+    Command(Box<Command>),
+}
+
+impl Render {
+    pub(super) fn new(method: Method<'_>, id: Option<Id>, face: Face) -> Render {
+        Render {
+            body_mode: BodyMode::of(method),
+            id,
+            face,
+        }
+    }
+
+    /// Whether the response has a body, for a [`Problem`] in place of the outcome.
+    #[must_use]
+    pub fn body_mode(&self) -> BodyMode {
+        self.body_mode
+    }
+}
+
+impl BodyMode {
+    /// That of the answer to a request with `method`.
+    #[must_use]
+    pub fn of(method: Method<'_>) -> BodyMode {
+        match method {
+            Method::Head => BodyMode::LeftOut,
+            _ => BodyMode::Sent,
+        }
+    }
+}
+
+/// Appends the whole response for `outcome` to `out`.
+///
+/// `chosen` is the id that the server chose for a [`super::Plan::Create`], `None` for other plans.
+///
+/// # Panics
+/// If `outcome` or `chosen` is not of the plan that `render` is from.
+pub fn render(
+    render: &Render,
+    outcome: &Outcome,
+    chosen: Option<&Id>,
+    context: &ReplyContext<'_>,
+    out: &mut Vec<u8>,
+) {
+    let mut reply = Reply {
+        body_mode: render.body_mode,
+        head: ResponseHead::new(Status::Ok, context.date, context.persistence),
+        out,
+    };
+    let id = || {
+        let id = render.id.as_ref().or(chosen);
+        id.expect("the client named an id, or the server chose one")
+    };
+    match (&render.face, outcome) {
+        (_, Outcome::Refused(refusal)) => reply.problem(&Problem::from(*refusal)),
+        (_, Outcome::ConditionFailed) => reply.problem(&Problem::precondition_failed()),
+        (Face::Document { condition }, Outcome::Found { document, version }) => {
+            let current = Some(*version);
+            let (if_match, if_none_match) = match condition.as_deref() {
+                None => (None, None),
+                Some(condition) => (
+                    condition.if_match.as_ref(),
+                    condition.if_none_match.as_ref(),
+                ),
+            };
+            if if_match.is_some_and(|versions| !versions.includes(current)) {
+                return reply.problem(&Problem::precondition_failed());
+            }
+            reply.head.etag = current;
+            match if_none_match.is_some_and(|versions| versions.includes(current)) {
+                true => reply.without_body(Status::NotModified),
+                false => reply.json(Status::Ok, &[document]),
+            }
+        }
+        // RFC 9110, section 13.2.1: without a document, conditions of a read do not matter.
+        (Face::Document { .. } | Face::Delete, Outcome::Missing) => {
+            reply.problem(&Problem::not_found(id()));
+        }
+        (Face::Put | Face::Create, Outcome::Stored { created, version }) => {
+            reply.head.etag = Some(*version);
+            let body: [&[u8]; 3] = [b"{\"id\":", &id_json(id()), b"}"];
+            if *created {
+                let location = location(id());
+                reply.head.location = Some(&location);
+                reply.json(Status::Created, &body);
+            } else {
+                reply.json(Status::Ok, &body);
+            }
+        }
+        (Face::Delete, Outcome::Deleted) => reply.without_body(Status::NoContent),
+        (Face::ApiGet, Outcome::Found { document, .. }) => reply.envelope(id(), document),
+        (Face::ApiGet, Outcome::Missing) => reply.envelope(id(), b"null"),
+        (Face::ApiPost { document }, Outcome::Stored { version, .. }) => {
+            reply.head.etag = Some(*version);
+            reply.envelope(id(), document);
+        }
+        (Face::Command(command), Outcome::Found { document, .. }) => {
+            reply.values(command, Some(document));
+        }
+        (Face::Command(command), Outcome::Missing) => reply.values(command, None),
+        (face, outcome) => unreachable!("{outcome:?} is no outcome of {face:?}"),
+    }
+}
+
+/// Appends the whole response of an [`Answer`] to `out`.
+pub fn render_answer(answer: &Answer, context: &ReplyContext<'_>, out: &mut Vec<u8>) {
+    let Answer::Options(allow) = answer;
+    let head = ResponseHead::new(Status::NoContent, context.date, context.persistence);
+    let allow = Some(*allow);
+    write_head(out, &ResponseHead { allow, ..head });
+}
+
+/// Appends the whole response for `problem` to `out`.
+pub fn render_problem(
+    problem: &Problem,
+    body_mode: BodyMode,
+    context: &ReplyContext<'_>,
+    out: &mut Vec<u8>,
+) {
+    let head = ResponseHead::new(problem.status, context.date, context.persistence);
+    Reply {
+        body_mode,
+        head,
+        out,
+    }
+    .problem(problem);
+}
+
+/// A response under way.
+struct Reply<'a, 'o> {
+    body_mode: BodyMode,
+    head: ResponseHead<'a>,
+    out: &'o mut Vec<u8>,
+}
+
+impl Reply<'_, '_> {
+    /// A JSON body that is `parts` in a row.
+    fn json(mut self, status: Status, parts: &[&[u8]]) {
+        let body_bytes = parts.iter().map(|part| part.len()).sum();
+        self.head.status = status;
+        self.head.media_type = Some(MediaType::Json);
+        self.head.body_bytes = Some(body_bytes);
+        write_head(self.out, &self.head);
+        if self.body_mode == BodyMode::Sent {
+            self.out.reserve(body_bytes);
+            for part in parts {
+                self.out.extend_from_slice(part);
+            }
+        }
+    }
+
+    fn without_body(mut self, status: Status) {
+        self.head.status = status;
+        write_head(self.out, &self.head);
+    }
+
+    fn problem(mut self, problem: &Problem) {
+        self.head.allow = problem.allow;
+        self.head.retry_after_s = problem.retry_after_s;
+        let mut message = Vec::with_capacity(problem.message.len() + 2);
+        write_string(&problem.message, &mut message);
+        let code = problem.code.as_bytes();
+        let parts: [&[u8]; 5] = [b"{\"error\":\"", code, b"\",\"message\":", &message, b"}"];
+        self.json(problem.status, &parts);
+    }
+
+    /// The form in which the ExDaas face shows a document.
+    fn envelope(self, id: &Id, document: &[u8]) {
+        let parts: [&[u8]; 5] = [b"{\"id\":", &id_json(id), b",\"data\":", document, b"}"];
+        self.json(Status::Ok, &parts);
+    }
+
+    fn values(self, command: &Command, document: Option<&[u8]>) {
+        let values = match command.values(document) {
+            Ok(values) => values,
+            Err(problem) => return self.problem(&problem),
+        };
+        let mut parts: Vec<&[u8]> = Vec::with_capacity(2 * values.len() + 2);
+        parts.push(b"{\"values\":[");
+        for (n, value) in values.iter().enumerate() {
+            if n > 0 {
+                parts.push(b",");
+            }
+            parts.push(value.as_bytes());
+        }
+        parts.push(b"]}");
+        self.json(Status::Ok, &parts);
+    }
+}
+
+/// An id as JSON: an integer as a number, a name as a string.
+fn id_json(id: &Id) -> SmallVec<[u8; INTEGER_BYTES_MAX]> {
+    match id {
+        Id::Integer(integer) => {
+            SmallVec::from_slice(itoa::Buffer::new().format(*integer).as_bytes())
+        }
+        Id::Name(name) => {
+            let mut json = Vec::with_capacity(name.len() + 2);
+            write_string(name, &mut json);
+            SmallVec::from_vec(json)
+        }
+    }
+}
+
+/// The path of a document, its id percent-encoded (RFC 3986, section 3.3).
+pub(super) fn location(id: &Id) -> String {
+    let mut path = String::from("/docs/");
+    for byte in id.to_string().bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => {
+                path.push(char::from(byte));
+            }
+            _ => {
+                const HEX: &[u8; 16] = b"0123456789ABCDEF";
+                path.push('%');
+                path.push(char::from(HEX[usize::from(byte >> 4)]));
+                path.push(char::from(HEX[usize::from(byte & 15)]));
+            }
+        }
+    }
+    path
+}

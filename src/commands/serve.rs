@@ -1,0 +1,248 @@
+//! `oxdaas serve`: flags and environment to a configuration, then run to the end.
+
+use std::{
+    io::{self, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+use crate::{
+    config::{Config, Fsync, Timeouts},
+    limits,
+    server::{self, Running},
+};
+
+/// The options of `serve`, as typed.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeArgs {
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:4000, or
+    /// 0.0.0.0:$PORT when PORT is set]
+    #[arg(long, value_name = "ADDR:PORT", env = "OXDAAS_LISTEN")]
+    listen: Option<String>,
+
+    /// Port to listen on at all addresses, as hosting platforms set it
+    #[arg(long, value_name = "PORT", env = "PORT", hide = true)]
+    port: Option<u16>,
+
+    /// Directory of the log; created if missing, locked while in use
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "OXDAAS_DATA_DIR",
+        default_value = "./oxdaas-data"
+    )]
+    data_dir: PathBuf,
+
+    /// How many cores to run on [default: every CPU that the process may use]; more than
+    /// there are CPUs run unpinned
+    #[arg(long, value_name = "N", env = "OXDAAS_CORES",
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    cores: Option<u16>,
+
+    /// Which core runs the log writer, counted from 0
+    #[arg(long, value_name = "K", env = "OXDAAS_LOG_CORE", default_value_t = 0)]
+    log_core: u16,
+
+    /// When a write is acknowledged
+    #[arg(long, value_enum, env = "OXDAAS_FSYNC", default_value_t = Fsync::Always)]
+    fsync: Fsync,
+
+    /// Bytes of a log segment (4096 to 1073741824)
+    #[arg(long, value_name = "N", env = "OXDAAS_SEGMENT_BYTES", default_value_t = 64 * 1024 * 1024,
+          value_parser = clap::value_parser!(u32).range(4096..=1024 * 1024 * 1024))]
+    segment_bytes: u32,
+
+    /// Longest request body, in bytes (up to 268435456); beyond it the answer is 413
+    #[arg(long, value_name = "N", env = "OXDAAS_BODY_BYTES_MAX",
+          default_value_t = limits::BODY_BYTES_MAX_DEFAULT)]
+    body_bytes_max: usize,
+
+    /// Most connections at a time; beyond it the answer is 503
+    #[arg(long, value_name = "N", env = "OXDAAS_CONNECTIONS_MAX",
+          default_value_t = limits::CONNECTIONS_MAX_DEFAULT)]
+    connections_max: usize,
+
+    /// Milliseconds from the first byte of a request head to its end; beyond it the answer is 408
+    #[arg(long, value_name = "MS", env = "OXDAAS_HEAD_TIMEOUT_MS",
+          default_value_t = limits::HEAD_TIMEOUT_MS_DEFAULT)]
+    head_timeout_ms: u64,
+
+    /// Milliseconds for the next 1024 bytes of a request body; beyond it the answer is 408
+    #[arg(long, value_name = "MS", env = "OXDAAS_BODY_TIMEOUT_MS",
+          default_value_t = limits::BODY_TIMEOUT_MS_DEFAULT)]
+    body_timeout_ms: u64,
+
+    /// Milliseconds that a connection may be idle between requests before it is closed
+    #[arg(long, value_name = "MS", env = "OXDAAS_IDLE_TIMEOUT_MS",
+          default_value_t = limits::IDLE_TIMEOUT_MS_DEFAULT)]
+    idle_timeout_ms: u64,
+
+    /// Milliseconds that a client may take no byte of a response before it is cut off
+    #[arg(long, value_name = "MS", env = "OXDAAS_WRITE_TIMEOUT_MS",
+          default_value_t = limits::WRITE_TIMEOUT_MS_DEFAULT)]
+    write_timeout_ms: u64,
+
+    /// Parcels that fit the channel between two cores; small values are for tests
+    #[arg(long, value_name = "N", env = "OXDAAS_MESH_PARCELS_MAX", hide = true,
+          default_value_t = limits::MESH_PARCELS_MAX)]
+    mesh_parcels_max: usize,
+}
+
+/// Why the flags do not make a configuration.
+#[derive(Debug, thiserror::Error)]
+enum ArgsError {
+    #[error("--listen {0} is not an address and a port; write it as 127.0.0.1:4000 or [::1]:4000")]
+    Listen(String),
+    #[error("--log-core {log_core} does not exist; there are {cores} cores, counted from 0")]
+    LogCore { log_core: u16, cores: u16 },
+    #[error("--body-bytes-max {0} is too large; at most {max} bytes fit a record", max = limits::BODY_BYTES_MAX_CEILING)]
+    Body(usize),
+    #[error("--{0} must be at least 1")]
+    Zero(&'static str),
+}
+
+impl ServeArgs {
+    fn to_config(&self) -> Result<Config, ArgsError> {
+        let cores = self.cores.unwrap_or_else(available_cores);
+        if self.log_core >= cores {
+            return Err(ArgsError::LogCore {
+                log_core: self.log_core,
+                cores,
+            });
+        }
+        if self.body_bytes_max > limits::BODY_BYTES_MAX_CEILING {
+            return Err(ArgsError::Body(self.body_bytes_max));
+        }
+        for (name, value) in [
+            ("body-bytes-max", self.body_bytes_max),
+            ("connections-max", self.connections_max),
+            ("mesh-parcels-max", self.mesh_parcels_max),
+        ] {
+            if value == 0 {
+                return Err(ArgsError::Zero(name));
+            }
+        }
+        Ok(Config {
+            listen: self.address()?,
+            data_dir: self.data_dir.clone(),
+            cores,
+            log_core: self.log_core,
+            fsync: self.fsync,
+            segment_bytes: self.segment_bytes,
+            body_bytes_max: self.body_bytes_max,
+            connections_max: self.connections_max,
+            timeouts: Timeouts {
+                head: Duration::from_millis(self.head_timeout_ms),
+                body: Duration::from_millis(self.body_timeout_ms),
+                idle: Duration::from_millis(self.idle_timeout_ms),
+                write: Duration::from_millis(self.write_timeout_ms),
+            },
+            mesh_parcels_max: self.mesh_parcels_max,
+        })
+    }
+
+    fn address(&self) -> Result<SocketAddr, ArgsError> {
+        let Some(listen) = &self.listen else {
+            return Ok(match self.port {
+                Some(port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
+                None => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4000),
+            });
+        };
+        let mut addresses = listen
+            .to_socket_addrs()
+            .map_err(|_| ArgsError::Listen(listen.clone()))?;
+        addresses
+            .next()
+            .ok_or_else(|| ArgsError::Listen(listen.clone()))
+    }
+}
+
+/// CPUs that affinity masks and cgroup quotas leave to this process.
+fn available_cores() -> u16 {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from(cpus.min(limits::CORES_MAX)).expect("CORES_MAX fits 16 bits")
+}
+
+/// Runs the server until SIGTERM or SIGINT; the exit code says whether all went well.
+pub fn serve(args: &ServeArgs) -> ExitCode {
+    let config = match args.to_config() {
+        Ok(config) => config,
+        Err(error) => return fail(&error),
+    };
+    end_the_process_when_a_core_panics();
+    // Before the start, so that a signal during recovery is not lost.
+    let mut signals = match Signals::new([SIGTERM, SIGINT]) {
+        Ok(signals) => signals,
+        Err(error) => return fail(&format!("signals cannot be handled: {error}")),
+    };
+    if usize::from(config.cores) > usize::from(available_cores()) {
+        tracing::warn!(
+            cores = config.cores,
+            cpus = available_cores(),
+            "more cores than CPUs: they run unpinned"
+        );
+    }
+    let running = match server::start(&config) {
+        Ok(running) => running,
+        Err(error) => return fail(&error),
+    };
+    if let Some(cut) = &running.cut {
+        tracing::warn!("recovery: {cut}");
+    }
+    if announce(&config, &running).is_err() {
+        tracing::warn!("nobody reads standard output; the server runs all the same");
+    }
+    signals.forever().next();
+    tracing::info!("draining");
+    running.stop();
+    // A second signal does not wait for slow clients.
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            std::process::exit(1);
+        }
+    });
+    match running.join() {
+        true => ExitCode::SUCCESS,
+        false => fail(
+            &"the log could not be synced at the end; writes that were not acknowledged may be missing",
+        ),
+    }
+}
+
+/// The one line that says that the server is ready.
+fn announce(config: &Config, running: &Running) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "oxdaas {version} listening on {address}, {cores} {noun}, {documents} documents recovered in {seconds:.3} s, fsync {fsync}",
+        version = env!("CARGO_PKG_VERSION"),
+        address = running.address,
+        cores = config.cores,
+        noun = if config.cores == 1 { "core" } else { "cores" },
+        documents = running.document_count,
+        seconds = running.recovery.as_secs_f64(),
+        fsync = config.fsync.name(),
+    )?;
+    out.flush()
+}
+
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("oxdaas: {error}");
+    ExitCode::FAILURE
+}
+
+/// A broken invariant on one core must not leave the others serving without it.
+fn end_the_process_when_a_core_panics() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
+}

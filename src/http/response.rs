@@ -1,0 +1,228 @@
+//! Response heads: from their parts to bytes.
+//!
+//! A head is written into the connection's output buffer in a few copies of
+//! prebuilt pieces, without an allocation of its own. No value can break out
+//! of its line.
+
+use super::etag::write_etag;
+use super::grammar::is_token;
+use super::{DateField, Persistence, Status};
+use crate::op::Version;
+
+/// The interim response that lets a client send its body (RFC 9110, section 15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Room for a head without `location` and `extra`.
+const HEAD_BYTES_USUAL: usize = 320;
+
+/// What a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaType {
+    /// `application/json`.
+    Json,
+    /// `text/plain` in UTF-8.
+    Text,
+}
+
+/// What goes before the body of a response.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseHead<'a> {
+    /// The status.
+    pub status: Status,
+    /// The current second.
+    pub date: &'a DateField,
+    /// What becomes of the connection, as the request asked or as the server must.
+    pub persistence: Persistence,
+    /// `Content-Length`: bytes of the body, or those it would have in the answer to a HEAD.
+    /// `None` for 204, and for 304 if it is not known.
+    pub body_bytes: Option<usize>,
+    /// `Content-Type`.
+    pub media_type: Option<MediaType>,
+    /// `ETag`.
+    pub etag: Option<Version>,
+    /// `Location`, percent-encoded.
+    pub location: Option<&'a str>,
+    /// `Allow`.
+    pub allow: Option<&'static str>,
+    /// `Retry-After`, in seconds.
+    pub retry_after_s: Option<u32>,
+    /// Further fields, name and value.
+    pub extra: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> ResponseHead<'a> {
+    /// A head without any optional field.
+    #[must_use]
+    pub fn new(status: Status, date: &'a DateField, persistence: Persistence) -> ResponseHead<'a> {
+        ResponseHead {
+            status,
+            date,
+            persistence,
+            body_bytes: None,
+            media_type: None,
+            etag: None,
+            location: None,
+            allow: None,
+            retry_after_s: None,
+            extra: &[],
+        }
+    }
+}
+
+/// Appends `head` with its empty line to `out`.
+///
+/// # Panics
+/// If the head would not be HTTP: a control character in a value, a name that is no token, a 204
+/// with a length, or a body without one.
+pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
+    let bodiless = head.status.is_bodiless();
+    assert!(
+        head.status != Status::NoContent || head.body_bytes.is_none(),
+        "204 has no length"
+    );
+    assert!(
+        bodiless || head.body_bytes.is_some(),
+        "a body has a Content-Length"
+    );
+    out.reserve(HEAD_BYTES_USUAL);
+    out.extend_from_slice(head.status.line());
+    out.extend_from_slice(head.date.line());
+    match head.media_type {
+        Some(MediaType::Json) => out.extend_from_slice(b"Content-Type: application/json\r\n"),
+        Some(MediaType::Text) => {
+            out.extend_from_slice(b"Content-Type: text/plain; charset=utf-8\r\n");
+        }
+        None => {}
+    }
+    if let Some(bytes) = head.body_bytes {
+        write_number(out, b"Content-Length: ", bytes);
+    }
+    if let Some(version) = head.etag {
+        out.extend_from_slice(b"ETag: ");
+        write_etag(out, version);
+        out.extend_from_slice(b"\r\n");
+    }
+    if let Some(location) = head.location {
+        write_field(out, "Location", location);
+    }
+    if let Some(allow) = head.allow {
+        write_field(out, "Allow", allow);
+    }
+    if let Some(seconds) = head.retry_after_s {
+        write_number(out, b"Retry-After: ", seconds);
+    }
+    for (name, value) in head.extra {
+        write_field(out, name, value);
+    }
+    out.extend_from_slice(match head.persistence {
+        Persistence::KeepAlive => b"\r\n",
+        Persistence::KeepAliveAnnounced => b"Connection: keep-alive\r\n\r\n",
+        Persistence::Close => b"Connection: close\r\n\r\n",
+    });
+}
+
+fn write_number(out: &mut Vec<u8>, name: &[u8], number: impl itoa::Integer) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes one field. Its parts are the server's own, so that a bad one is a bug and not input.
+fn write_field(out: &mut Vec<u8>, name: &str, value: &str) {
+    assert!(is_token(name.as_bytes()), "{name:?} is no field name");
+    let is_text = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+    assert!(
+        value.bytes().all(is_text),
+        "the value of {name} would leave its line"
+    );
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(head: &ResponseHead<'_>, expected: &str) {
+        let mut out = b"before".to_vec();
+        write_head(&mut out, head);
+        assert_eq!(String::from_utf8_lossy(&out), format!("before{expected}"));
+    }
+
+    fn head(status: Status, persistence: Persistence) -> ResponseHead<'static> {
+        static DATE: std::sync::LazyLock<DateField> =
+            std::sync::LazyLock::new(|| DateField::new(784_111_777));
+        ResponseHead::new(status, &DATE, persistence)
+    }
+
+    #[test]
+    fn a_document_has_type_length_and_tag() {
+        let head = ResponseHead {
+            media_type: Some(MediaType::Json),
+            body_bytes: Some(17),
+            etag: Some(Version(42)),
+            ..head(Status::Ok, Persistence::KeepAlive)
+        };
+        check(
+            &head,
+            "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             Content-Type: application/json\r\nContent-Length: 17\r\nETag: \"42\"\r\n\r\n",
+        );
+    }
+
+    #[test]
+    fn every_field_has_its_line() {
+        let head = ResponseHead {
+            media_type: Some(MediaType::Text),
+            body_bytes: Some(0),
+            location: Some("/docs/a%20b"),
+            allow: Some("GET, HEAD"),
+            retry_after_s: Some(1),
+            extra: &[("Vary", "Origin"), ("X", "")],
+            ..head(Status::ServiceUnavailable, Persistence::Close)
+        };
+        check(
+            &head,
+            "HTTP/1.1 503 Service Unavailable\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 0\r\n\
+             Location: /docs/a%20b\r\nAllow: GET, HEAD\r\nRetry-After: 1\r\n\
+             Vary: Origin\r\nX: \r\nConnection: close\r\n\r\n",
+        );
+    }
+
+    #[test]
+    fn a_bodiless_response_has_no_length() {
+        check(
+            &head(Status::NoContent, Persistence::KeepAliveAnnounced),
+            "HTTP/1.1 204 No Content\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             Connection: keep-alive\r\n\r\n",
+        );
+        check(
+            &ResponseHead {
+                etag: Some(Version(1)),
+                ..head(Status::NotModified, Persistence::KeepAlive)
+            },
+            "HTTP/1.1 304 Not Modified\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             ETag: \"1\"\r\n\r\n",
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "would leave its line")]
+    fn a_value_cannot_begin_a_second_field() {
+        let head = ResponseHead {
+            body_bytes: Some(0),
+            location: Some("/\r\nSet-Cookie: x"),
+            ..head(Status::Created, Persistence::KeepAlive)
+        };
+        write_head(&mut Vec::new(), &head);
+    }
+
+    #[test]
+    #[should_panic(expected = "a body has a Content-Length")]
+    fn a_body_without_a_length_is_never_written() {
+        write_head(&mut Vec::new(), &head(Status::Ok, Persistence::KeepAlive));
+    }
+}

@@ -1,0 +1,131 @@
+//! What the log asks of a disk.
+//!
+//! Shipped as [`Directory`](super::Directory); a simulator implements it to cut,
+//! tear and reorder what was written. Every call may block, except those of [`Map`].
+
+use std::{
+    fmt::Debug,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::position::SegmentNumber;
+
+/// The files of one data directory.
+pub trait Disk: Debug + Send + Sync + 'static {
+    /// A segment's file as a handle for syncing.
+    type File: Debug + Send + Sync;
+    /// A segment's bytes for writing.
+    type Map: Debug + Map;
+    /// Allocated space that has no segment number yet; dropping it gives the space back.
+    type Spare: Debug + Send;
+
+    /// The data directory, for messages.
+    fn directory(&self) -> &Path;
+
+    /// The file of a segment, for messages.
+    fn path(&self, number: SegmentNumber) -> PathBuf {
+        self.directory().join(number.to_string())
+    }
+
+    /// The segments in the directory, ascending.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    fn list(&self) -> io::Result<Vec<SegmentNumber>>;
+
+    /// The first bytes of a segment.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn head(&self, number: SegmentNumber) -> io::Result<Head>;
+
+    /// Replaces the contents of `out` with the whole segment.
+    ///
+    /// # Errors
+    /// When the file cannot be read; a bad sector is an error here, not a signal.
+    fn read(&self, number: SegmentNumber, out: &mut Vec<u8>) -> io::Result<()>;
+
+    /// Reserves `bytes` that read as zero.
+    ///
+    /// # Errors
+    /// `StorageFull` or `QuotaExceeded` when there is no room; nothing is left behind.
+    fn allocate(&self, bytes: u32) -> io::Result<Self::Spare>;
+
+    /// Writes `header` to the spare and makes it segment `number`, all of it on
+    /// disk when this returns.
+    ///
+    /// # Errors
+    /// [`InstallError`] says whether the segment may exist now.
+    fn install(
+        &self,
+        spare: Self::Spare,
+        number: SegmentNumber,
+        header: &[u8],
+    ) -> Result<Installed<Self>, InstallError>
+    where
+        Self: Sized;
+
+    /// Opens an existing segment for writing.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or mapped.
+    fn open(&self, number: SegmentNumber) -> io::Result<Installed<Self>>
+    where
+        Self: Sized;
+
+    /// Puts every byte written to the segment so far on disk.
+    ///
+    /// # Errors
+    /// When the disk did not take them; they must be taken for lost then.
+    fn sync(&self, file: &Self::File) -> io::Result<()>;
+
+    /// Zeroes a segment from `offset` to its end; durable only after a sync.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    fn zero(&self, file: &Self::File, offset: u32) -> io::Result<()>;
+
+    /// Removes a segment, durably: removals reach the disk in the order of the calls.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    fn remove(&self, number: SegmentNumber) -> io::Result<()>;
+}
+
+/// A segment's bytes for writing, shared with its file.
+pub trait Map: Send + 'static {
+    /// Lets `fill` write the `length` bytes at `offset`.
+    ///
+    /// # Panics
+    /// If they are not within the segment.
+    fn fill(&mut self, offset: u32, length: u32, fill: impl FnOnce(&mut [u8]));
+}
+
+/// The start of a segment file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its first bytes, as many as a segment header has if the file has them.
+    pub bytes: Vec<u8>,
+    /// The length of the file.
+    pub length: u64,
+}
+
+/// A segment that is open for writing.
+#[derive(Debug)]
+pub struct Installed<D: Disk> {
+    /// Its bytes.
+    pub map: D::Map,
+    /// Its file.
+    pub file: Arc<D::File>,
+}
+
+/// Why a spare did not become a segment.
+#[derive(Debug)]
+pub enum InstallError {
+    /// Nothing happened; the spare is gone.
+    Refused(io::Error),
+    /// The segment may exist or not, now or after a crash.
+    Unknown(io::Error),
+}

@@ -1,0 +1,40 @@
+//! A segment mapped for writing: the only file of the log with `unsafe` code.
+#![expect(
+    unsafe_code,
+    reason = "mapping a file is a promise about other processes"
+)]
+
+use std::{fs::File, io};
+
+use memmap2::{MmapMut, MmapOptions};
+
+use super::{disk::Map, position::index};
+
+/// The bytes of a segment file, written through the page cache.
+#[derive(Debug)]
+pub struct SegmentMap(MmapMut);
+
+impl SegmentMap {
+    /// Maps the first `bytes` of `file`, which must be allocated.
+    ///
+    /// # Errors
+    /// When the file is shorter, or the kernel refuses the mapping.
+    pub(super) fn new(file: &File, bytes: u32) -> io::Result<SegmentMap> {
+        if file.metadata()?.len() < u64::from(bytes) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // SAFETY: nobody else may write or shorten the file while it is mapped.
+        // The data directory guarantees it: `Directory::open` holds its lock, a
+        // segment is mapped for writing once, by the one writer, and nothing
+        // here changes a segment's length. The length was checked above.
+        let map = unsafe { MmapOptions::new().len(index(bytes)).map_mut(file)? };
+        Ok(SegmentMap(map))
+    }
+}
+
+impl Map for SegmentMap {
+    fn fill(&mut self, offset: u32, length: u32, fill: impl FnOnce(&mut [u8])) {
+        let start = index(offset);
+        fill(&mut self.0[start..start + index(length)]);
+    }
+}

@@ -1,0 +1,259 @@
+//! A disk in memory that loses power: for tests.
+//!
+//! Each segment is kept twice: as written, and as the disk has it. A sync makes
+//! them equal. [`MemoryDisk::crash`] lets each 512-byte sector that differs reach
+//! the disk or not, as its caller chooses; [`MemoryDisk::write_back`] does the
+//! same without the crash, as a kernel does at any time. Installing and removing
+//! segments is durable at once, as [`Disk`] promises.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use super::{
+    disk::{Disk, Head, InstallError, Installed, Map},
+    position::{SegmentNumber, index, length},
+    segment::SEGMENT_HEADER_BYTES,
+};
+
+pub(super) const SECTOR_BYTES: usize = 512;
+
+/// The bytes of one segment.
+#[derive(Clone, Debug)]
+pub(super) struct Contents {
+    pub(super) written: Vec<u8>,
+    pub(super) on_disk: Vec<u8>,
+}
+
+impl Contents {
+    /// Offsets of the sectors that were written since they last reached the disk.
+    pub(super) fn dirty_sectors(&self) -> Vec<usize> {
+        (0..self.written.len())
+            .step_by(SECTOR_BYTES)
+            .filter(|&start| {
+                let end = self.written.len().min(start + SECTOR_BYTES);
+                self.written[start..end] != self.on_disk[start..end]
+            })
+            .collect()
+    }
+
+    fn write_back(&mut self, start: usize) {
+        let end = self.written.len().min(start + SECTOR_BYTES);
+        self.on_disk[start..end].copy_from_slice(&self.written[start..end]);
+    }
+}
+
+type Shared = Arc<Mutex<Contents>>;
+
+/// What a test sets before it calls the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Faults {
+    /// Bytes that can still be allocated.
+    pub(super) free_bytes: u64,
+    /// Whether syncs fail.
+    pub(super) sync_fails: bool,
+    /// Whether zeroing is silently left out.
+    pub(super) zero_is_lost: bool,
+}
+
+/// A data directory in memory.
+#[derive(Debug)]
+pub(super) struct MemoryDisk {
+    segments: Mutex<BTreeMap<SegmentNumber, Shared>>,
+    faults: Mutex<Faults>,
+}
+
+impl MemoryDisk {
+    pub(super) fn new() -> MemoryDisk {
+        MemoryDisk {
+            segments: Mutex::default(),
+            faults: Mutex::new(Faults {
+                free_bytes: u64::MAX,
+                sync_fails: false,
+                zero_is_lost: false,
+            }),
+        }
+    }
+
+    /// A disk with these files, all of them on disk.
+    pub(super) fn with(files: &BTreeMap<SegmentNumber, Vec<u8>>) -> MemoryDisk {
+        let disk = MemoryDisk::new();
+        for (&number, bytes) in files {
+            disk.insert(number, bytes.clone());
+        }
+        disk
+    }
+
+    fn insert(&self, number: SegmentNumber, bytes: Vec<u8>) -> Shared {
+        let contents = Arc::new(Mutex::new(Contents {
+            written: bytes.clone(),
+            on_disk: bytes,
+        }));
+        let previous = lock(&self.segments).insert(number, Arc::clone(&contents));
+        assert!(previous.is_none(), "a segment number is never used again");
+        contents
+    }
+
+    pub(super) fn faults(&self) -> MutexGuard<'_, Faults> {
+        lock(&self.faults)
+    }
+
+    /// The files as programs see them.
+    pub(super) fn files(&self) -> BTreeMap<SegmentNumber, Vec<u8>> {
+        let segments = lock(&self.segments);
+        let file = |(&number, contents): (&SegmentNumber, &Shared)| {
+            (number, lock(contents).written.clone())
+        };
+        segments.iter().map(file).collect()
+    }
+
+    /// Both views of a segment.
+    pub(super) fn contents(&self, number: SegmentNumber) -> Contents {
+        lock(&lock(&self.segments)[&number]).clone()
+    }
+
+    /// Lets the sectors for which `reaches` answers true reach the disk.
+    pub(super) fn write_back(&self, mut reaches: impl FnMut(SegmentNumber, usize) -> bool) {
+        for (&number, contents) in lock(&self.segments).iter() {
+            let mut contents = lock(contents);
+            for start in contents.dirty_sectors() {
+                if reaches(number, start) {
+                    contents.write_back(start);
+                }
+            }
+        }
+    }
+
+    /// The disk after a power loss at which only the sectors for which `reaches`
+    /// answers true still reached it.
+    pub(super) fn crash(
+        &self,
+        mut reaches: impl FnMut(SegmentNumber, usize) -> bool,
+    ) -> MemoryDisk {
+        let after = MemoryDisk::new();
+        for (&number, contents) in lock(&self.segments).iter() {
+            let mut contents = lock(contents).clone();
+            for start in contents.dirty_sectors() {
+                if reaches(number, start) {
+                    contents.write_back(start);
+                }
+            }
+            after.insert(number, contents.on_disk);
+        }
+        after
+    }
+
+    fn find(&self, number: SegmentNumber) -> io::Result<Shared> {
+        let segments = lock(&self.segments);
+        let found = segments.get(&number).map(Arc::clone);
+        found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Disk for MemoryDisk {
+    type File = MemoryFile;
+    type Map = MemoryMap;
+    type Spare = u32;
+
+    fn directory(&self) -> &Path {
+        Path::new("data")
+    }
+
+    fn list(&self) -> io::Result<Vec<SegmentNumber>> {
+        Ok(lock(&self.segments).keys().copied().collect())
+    }
+
+    fn head(&self, number: SegmentNumber) -> io::Result<Head> {
+        let contents = self.find(number)?;
+        let bytes = &lock(&contents).written;
+        Ok(Head {
+            bytes: bytes[..bytes.len().min(index(SEGMENT_HEADER_BYTES))].to_vec(),
+            length: length(bytes).into(),
+        })
+    }
+
+    fn read(&self, number: SegmentNumber, out: &mut Vec<u8>) -> io::Result<()> {
+        let contents = self.find(number)?;
+        out.clone_from(&lock(&contents).written);
+        Ok(())
+    }
+
+    fn allocate(&self, bytes: u32) -> io::Result<u32> {
+        let mut faults = self.faults();
+        let left = faults.free_bytes.checked_sub(bytes.into());
+        faults.free_bytes = left.ok_or(io::ErrorKind::StorageFull)?;
+        Ok(bytes)
+    }
+
+    fn install(
+        &self,
+        spare: u32,
+        number: SegmentNumber,
+        header: &[u8],
+    ) -> Result<Installed<MemoryDisk>, InstallError> {
+        if self.faults().sync_fails {
+            return Err(InstallError::Unknown(io::ErrorKind::Other.into()));
+        }
+        let mut bytes = vec![0; index(spare)];
+        bytes[..header.len()].copy_from_slice(header);
+        Ok(installed(self.insert(number, bytes)))
+    }
+
+    fn open(&self, number: SegmentNumber) -> io::Result<Installed<MemoryDisk>> {
+        self.find(number).map(installed)
+    }
+
+    fn sync(&self, file: &MemoryFile) -> io::Result<()> {
+        if self.faults().sync_fails {
+            return Err(io::ErrorKind::Other.into());
+        }
+        let mut contents = lock(&file.0);
+        contents.on_disk = contents.written.clone();
+        Ok(())
+    }
+
+    fn zero(&self, file: &MemoryFile, offset: u32) -> io::Result<()> {
+        if !self.faults().zero_is_lost {
+            lock(&file.0).written[index(offset)..].fill(0);
+        }
+        Ok(())
+    }
+
+    fn remove(&self, number: SegmentNumber) -> io::Result<()> {
+        let removed = lock(&self.segments).remove(&number);
+        removed
+            .map(drop)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+/// A handle for syncing.
+#[derive(Debug)]
+pub(super) struct MemoryFile(Shared);
+
+/// A segment for writing.
+#[derive(Debug)]
+pub(super) struct MemoryMap(Shared);
+
+impl Map for MemoryMap {
+    fn fill(&mut self, offset: u32, length: u32, fill: impl FnOnce(&mut [u8])) {
+        let start = index(offset);
+        fill(&mut lock(&self.0).written[start..start + index(length)]);
+    }
+}
+
+fn installed(contents: Shared) -> Installed<MemoryDisk> {
+    Installed {
+        map: MemoryMap(Arc::clone(&contents)),
+        file: Arc::new(MemoryFile(contents)),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .expect("no test panics while it holds the lock")
+}

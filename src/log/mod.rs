@@ -1,0 +1,50 @@
+//! The append-only log: records in segments, one writer, exact recovery.
+//!
+//! It knows neither HTTP nor shards nor threads. What is pure (the record
+//! codec, the segment header, the scan, the ruling on a fault) works on slices;
+//! file operations go through [`Disk`], which [`Directory`] implements and a
+//! simulator can replace.
+//!
+//! What stays true:
+//! - records carry log sequence numbers that start at 1 and grow by exactly 1;
+//! - a segment is wholly durable before its successor exists, so only the last
+//!   one can have a torn tail;
+//! - recovery writes nothing before the verdict over all segments is known;
+//! - no byte after the end of the log is ever taken for a record later.
+
+mod codec;
+mod directory;
+mod disk;
+mod map;
+mod position;
+mod record;
+mod recovery;
+mod roll;
+mod ruling;
+mod scan;
+mod segment;
+mod writer;
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod testing;
+
+pub use codec::{
+    Broken, Decoded, RECORD_HEADER_BYTES, decode, drafts, encode, encoded_bytes, seal,
+};
+pub use directory::{Directory, DirectoryError};
+pub use disk::{Disk, Head, InstallError, Installed, Map};
+pub use position::{Floors, Location, Lsn, SegmentNumber};
+pub use record::{Draft, Flags, IdRef, Kind, Record};
+pub use recovery::{
+    Cut, RecoveryError, SegmentUse, Survey, Verdict, recover, repair_tail, scan_all, survey,
+};
+pub use roll::{NewSegment, RemoveJob, RollError, RollJob, Spare, SpareJob};
+pub use scan::{Fault, Stop, scan_segment};
+pub use segment::{FORMAT_VERSION, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
+pub use writer::{AppendError, SyncTarget, Writer};

@@ -1,0 +1,328 @@
+//! From the segments on disk to the state that a restart begins with.
+//!
+//! Three steps, so that every core can read for itself and keep its own ids:
+//! [`survey`] reads headers, [`scan_all`] hands out the records and comes to the
+//! same [`Verdict`] on every core, [`repair_tail`] is done once, after all agree.
+//! Only the last one writes.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    codec::Broken,
+    disk::Disk,
+    position::{Floors, Location, Lsn, SegmentNumber, index},
+    record::{Flags, Kind, Record},
+    ruling::{Facts, Ruling, rule},
+    scan::{Fault, Stop, scan_segment, witnesses, written_bytes},
+    segment::{SEGMENT_HEADER_BYTES, SegmentHeader},
+};
+
+/// The headers of all segments, oldest first, their numbers without a gap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// Empty for a new log.
+    pub segments: Vec<SegmentHeader>,
+}
+
+/// What the log holds; the same for everyone who reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The segments, oldest first; empty for a new log.
+    pub segments: Vec<SegmentUse>,
+    /// The number of the next record.
+    pub next: Lsn,
+    /// The largest document version and server-chosen id ever given out.
+    pub floors: Floors,
+    /// Whether the log ends with a clean shutdown.
+    pub closed: bool,
+    /// The torn tail that [`repair_tail`] removes; `None`: the end was clean.
+    pub cut: Option<Cut>,
+}
+
+/// How much of a segment is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentUse {
+    /// Which segment.
+    pub number: SegmentNumber,
+    /// The number of its first record.
+    pub first_lsn: Lsn,
+    /// The length of its file.
+    pub bytes: u32,
+    /// Bytes of its header and its records.
+    pub used_bytes: u32,
+    /// Records in it.
+    pub records: u64,
+}
+
+/// A torn tail: written when the power went, never acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Where the tail begins.
+    pub at: Location,
+    /// Its length up to the last byte that is not zero.
+    pub bytes: u32,
+    /// What stands at its beginning.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Location { segment, offset } = self.at;
+        let Cut { bytes, fault, .. } = self;
+        write!(
+            f,
+            "{segment}: cut {bytes} bytes that were never acknowledged at offset {offset}: {fault}"
+        )
+    }
+}
+
+impl Verdict {
+    /// Where the next record goes, if there is a segment for it.
+    #[must_use]
+    pub fn end(&self) -> Option<Location> {
+        self.segments.last().map(|last| Location {
+            segment: last.number,
+            offset: last.used_bytes,
+        })
+    }
+
+    /// Records in all segments.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.records).sum()
+    }
+}
+
+/// Why the log cannot be opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The log is not what was written.
+    #[error(
+        "{path} at offset {offset}: {fault}; nothing was changed. Run 'oxdaas check {directory}' to see more, 'oxdaas repair {directory}' to salvage what is whole",
+        path = .path.display(), directory = .directory.display()
+    )]
+    Damaged {
+        /// The segment's file.
+        path: PathBuf,
+        /// The data directory.
+        directory: PathBuf,
+        /// Where in the file.
+        offset: u32,
+        /// What is wrong there.
+        fault: Fault,
+    },
+    /// A segment is missing.
+    #[error(
+        "{path} is missing, though {later} exists; nothing was changed. Put it back, or run 'oxdaas check {directory}' to see more, 'oxdaas repair {directory}' to salvage what is left",
+        path = .path.display(), directory = .directory.display()
+    )]
+    Gap {
+        /// The file that is missing.
+        path: PathBuf,
+        /// The data directory.
+        directory: PathBuf,
+        /// A segment that comes after it.
+        later: SegmentNumber,
+    },
+    /// The system refused to read or write.
+    #[error(
+        "{path}: {source}; check the disk, then run 'oxdaas check {directory}' to see what is readable",
+        path = .path.display(), directory = .directory.display()
+    )]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The data directory.
+        directory: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Reads names and headers of all segments.
+///
+/// # Errors
+/// [`RecoveryError`] when a header is not whole, foreign or of another version,
+/// a file has another length or name than it was created with, or one is missing.
+pub fn survey<D: Disk>(disk: &D) -> Result<Survey, RecoveryError> {
+    let numbers = disk
+        .list()
+        .map_err(|source| io_error(disk, disk.directory(), source))?;
+    let mut segments: Vec<SegmentHeader> = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        let previous = segments.last();
+        if let Some(missing) = previous
+            .map(|previous| previous.number.next())
+            .filter(|&expected| expected != number)
+        {
+            return Err(RecoveryError::Gap {
+                path: disk.path(missing),
+                directory: disk.directory().to_owned(),
+                later: number,
+            });
+        }
+        let head = disk
+            .head(number)
+            .map_err(|source| io_error(disk, &disk.path(number), source))?;
+        let start = Location {
+            segment: number,
+            offset: 0,
+        };
+        let header = SegmentHeader::decode(&head.bytes)
+            .map_err(|error| damaged(disk, start, Fault::Header(error)))?;
+        if header.number != number || header.first_lsn == Lsn::NONE {
+            return Err(damaged(disk, start, Fault::Unrelated));
+        }
+        if head.length != u64::from(header.bytes) || header.bytes < SEGMENT_HEADER_BYTES {
+            return Err(wrong_length(disk, &header, head.length));
+        }
+        segments.push(header);
+    }
+    Ok(Survey { segments })
+}
+
+/// Hands every record of the log to `each`, in order, and says where it ends.
+///
+/// Reads each segment into memory, one at a time.
+///
+/// # Errors
+/// [`RecoveryError`] when anything but the tail of the last segment is not as it
+/// was written; what `each` was given by then must be thrown away.
+pub fn scan_all<D: Disk>(
+    disk: &D,
+    survey: &Survey,
+    each: &mut dyn FnMut(&Record<'_>, Location),
+) -> Result<Verdict, RecoveryError> {
+    let mut verdict = Verdict {
+        segments: Vec::with_capacity(survey.segments.len()),
+        next: Lsn::NONE.next(),
+        floors: Floors::NONE,
+        closed: false,
+        cut: None,
+    };
+    let mut bytes = Vec::new();
+    for (position, header) in survey.segments.iter().enumerate() {
+        let SegmentHeader { number, .. } = *header;
+        disk.read(number, &mut bytes)
+            .map_err(|source| io_error(disk, &disk.path(number), source))?;
+        if bytes.len() != index(header.bytes) {
+            let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            return Err(wrong_length(disk, header, found));
+        }
+        verdict.floors.raise(header.floors);
+        let stop = scan_segment(&bytes, number, header.first_lsn, &mut |record, at| {
+            verdict.floors.observe(record);
+            verdict.closed = record.kind == Kind::Mark && record.flags.contain(Flags::CLOSING);
+            each(record, at);
+        });
+        let successor = survey.segments.get(position + 1);
+        verdict.cut =
+            judge(&bytes, &stop, successor).map_err(|(at, fault)| damaged(disk, at, fault))?;
+        verdict.next = stop.expected;
+        verdict.segments.push(SegmentUse {
+            number,
+            first_lsn: header.first_lsn,
+            bytes: header.bytes,
+            used_bytes: stop.at.offset,
+            records: stop.records,
+        });
+    }
+    verdict.closed &= verdict.cut.is_none();
+    Ok(verdict)
+}
+
+/// Zeroes the torn tail, so that none of it is ever taken for a record, and puts
+/// the last segment on disk: what was recovered is durable when this returns.
+///
+/// # Errors
+/// [`RecoveryError::Io`]; it can be called again after a restart.
+pub fn repair_tail<D: Disk>(disk: &D, verdict: &Verdict) -> Result<(), RecoveryError> {
+    let Some(end) = verdict.end() else {
+        return Ok(());
+    };
+    let repaired = disk.open(end.segment).and_then(|segment| {
+        if let Some(cut) = verdict.cut {
+            assert_eq!(cut.at, end);
+            disk.zero(&segment.file, end.offset)?;
+        }
+        disk.sync(&segment.file)
+    });
+    repaired.map_err(|source| io_error(disk, &disk.path(end.segment), source))
+}
+
+/// All three steps, for a single reader.
+///
+/// # Errors
+/// As [`survey`], [`scan_all`] and [`repair_tail`].
+pub fn recover<D: Disk>(
+    disk: &D,
+    each: &mut dyn FnMut(&Record<'_>, Location),
+) -> Result<Verdict, RecoveryError> {
+    let verdict = scan_all(disk, &survey(disk)?, each)?;
+    repair_tail(disk, &verdict)?;
+    Ok(verdict)
+}
+
+/// Gathers the facts about a stop and turns the ruling into a cut or a fault.
+fn judge(
+    bytes: &[u8],
+    stop: &Stop,
+    successor: Option<&SegmentHeader>,
+) -> Result<Option<Cut>, (Location, Fault)> {
+    let tail = &bytes[index(stop.at.offset)..];
+    let written = written_bytes(tail);
+    let complete = successor.is_some_and(|next| next.first_lsn == stop.expected);
+    let facts = Facts {
+        understood: !matches!(
+            stop.fault,
+            Fault::Broken(Broken::Unknown { lsn, .. }) if lsn == stop.expected
+        ),
+        witness: witnesses(
+            &tail[..index(written.next_multiple_of(8)).min(tail.len())],
+            stop.expected,
+        ),
+        last: successor.is_none(),
+        complete,
+        blank: written == 0,
+    };
+    match rule(facts) {
+        Ruling::End => Ok(None),
+        Ruling::Torn => Ok(Some(Cut {
+            at: stop.at,
+            bytes: written,
+            fault: stop.fault,
+        })),
+        Ruling::Damaged if complete && facts.understood => Err((stop.at, Fault::Leftover)),
+        Ruling::Damaged => Err((stop.at, stop.fault)),
+    }
+}
+
+fn damaged<D: Disk>(disk: &D, at: Location, fault: Fault) -> RecoveryError {
+    RecoveryError::Damaged {
+        path: disk.path(at.segment),
+        directory: disk.directory().to_owned(),
+        offset: at.offset,
+        fault,
+    }
+}
+
+fn wrong_length<D: Disk>(disk: &D, header: &SegmentHeader, found: u64) -> RecoveryError {
+    let expected = header.bytes;
+    let end = found.min(expected.into());
+    let at = Location {
+        segment: header.number,
+        offset: u32::try_from(end).expect("no more than a segment's length"),
+    };
+    damaged(disk, at, Fault::Length { found, expected })
+}
+
+fn io_error<D: Disk>(disk: &D, path: &Path, source: io::Error) -> RecoveryError {
+    RecoveryError::Io {
+        path: path.to_owned(),
+        directory: disk.directory().to_owned(),
+        source,
+    }
+}

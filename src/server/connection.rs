@@ -1,0 +1,396 @@
+//! One connection: what it has sent that was not understood yet, and what it is
+//! owed, in order.
+//!
+//! A connection knows no ring and no shard. It holds one [`Slot`] for each
+//! request in flight; a slot is rendered once everything before it is, so that
+//! pipelined responses leave in request order whichever core answers first.
+
+use std::{collections::VecDeque, os::fd::OwnedFd};
+
+use bytes::Bytes;
+
+use crate::{
+    api::{self, BodyMode, Problem, Render, ReplyContext},
+    http::{Bounds, DateField, Decoder, Persistence, Phase},
+    id::Id,
+    limits::{BODY_RATE_BYTES_MIN, LINGER_MS, OUTPUT_BYTES_MAX},
+    op::Outcome,
+};
+
+/// A connection and its exchanges in flight.
+pub struct Connection {
+    pub socket: OwnedFd,
+    pub decoder: Decoder,
+    /// Bytes received and not yet consumed by a request.
+    pub input: Vec<u8>,
+    /// Requests in flight, oldest first.
+    slots: VecDeque<Slot>,
+    /// The number of `slots[0]`; requests of a connection are counted, wrapping.
+    first: u32,
+    /// How many slots an outcome is still awaited for.
+    awaited: u32,
+    /// Responses that no send has taken yet.
+    pub output: Vec<u8>,
+    pub sending: bool,
+    pub receiving: Receiving,
+    /// Whether reading waits for a bound (requests or output in flight) to have room.
+    pub parked: bool,
+    pub peer_closed: bool,
+    pub stage: Stage,
+    /// Whether the connection is on the list of those to look at before the turn ends.
+    pub listed: bool,
+    clock: Clock,
+}
+
+/// Whether the ring reports what arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receiving {
+    On,
+    Stopping,
+    Off,
+}
+
+/// How far a connection is through its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Requests are read.
+    Open,
+    /// No more requests are read; what is in flight is answered.
+    Ending,
+    /// Everything is sent and our side is shut; the peer may still read until the time given.
+    Lingering { until_ms: u64 },
+    /// The socket is shut; waiting for the ring and the shards to let go of it.
+    Dead,
+}
+
+/// A request in flight.
+struct Slot {
+    persistence: Persistence,
+    state: SlotState,
+}
+
+enum SlotState {
+    /// The owner of the document has not answered yet.
+    Awaited(Render),
+    /// As before, and the server chooses the id: each try takes another one.
+    Choosing {
+        render: Render,
+        document: Bytes,
+        tries: u32,
+        id: Option<Id>,
+    },
+    Ready {
+        render: Render,
+        outcome: Outcome,
+        id: Option<Id>,
+    },
+    /// A response that needed no document.
+    Rendered(Vec<u8>),
+}
+
+/// Why a connection is over.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// Between requests for too long: closed without a word.
+    Idle,
+    /// In the middle of a request: told so.
+    Request(&'static str),
+    /// The peer does not take what it is sent, or lingers too long.
+    Peer,
+}
+
+/// When something last happened, in milliseconds of the core's clock.
+struct Clock {
+    heard_ms: u64,
+    request_began_ms: u64,
+    body_counted_ms: u64,
+    body_counted_bytes: usize,
+    sent_ms: u64,
+}
+
+impl Connection {
+    pub fn new(socket: OwnedFd, bounds: Bounds, now_ms: u64) -> Connection {
+        Connection {
+            socket,
+            decoder: Decoder::new(bounds),
+            input: Vec::new(),
+            slots: VecDeque::new(),
+            first: 0,
+            awaited: 0,
+            output: Vec::new(),
+            sending: false,
+            receiving: Receiving::Off,
+            parked: false,
+            peer_closed: false,
+            stage: Stage::Open,
+            listed: false,
+            clock: Clock {
+                heard_ms: now_ms,
+                request_began_ms: now_ms,
+                body_counted_ms: now_ms,
+                body_counted_bytes: 0,
+                sent_ms: now_ms,
+            },
+        }
+    }
+
+    /// Whether a response can be rendered straight to the output.
+    pub fn is_next(&self) -> bool {
+        self.slots.is_empty() && self.output.len() < OUTPUT_BYTES_MAX
+    }
+
+    /// How many requests are in flight.
+    pub fn in_flight(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether the connection owes and expects nothing.
+    pub fn is_quiet(&self) -> bool {
+        self.slots.is_empty() && self.input.is_empty() && self.output.is_empty() && !self.sending
+    }
+
+    /// Whether everything owed was sent.
+    pub fn is_settled(&self) -> bool {
+        self.slots.is_empty() && self.output.is_empty() && !self.sending
+    }
+
+    /// Whether nobody holds on to the connection any more.
+    pub fn is_free(&self) -> bool {
+        self.stage == Stage::Dead
+            && self.awaited == 0
+            && !self.sending
+            && self.receiving == Receiving::Off
+    }
+
+    /// The number that the next slot will have.
+    pub fn next_number(&self) -> u32 {
+        let count = u32::try_from(self.slots.len()).expect("PIPELINE_MAX is small");
+        self.first.wrapping_add(count)
+    }
+
+    /// Takes a slot for a request whose outcome comes later; returns its number.
+    pub fn await_outcome(&mut self, render: Render, persistence: Persistence) -> u32 {
+        self.awaited += 1;
+        self.push(SlotState::Awaited(render), persistence)
+    }
+
+    /// Takes a slot for a document that gets its id from the server.
+    pub fn await_choice(
+        &mut self,
+        render: Render,
+        persistence: Persistence,
+        document: Bytes,
+    ) -> u32 {
+        self.awaited += 1;
+        self.push(
+            SlotState::Choosing {
+                render,
+                document,
+                tries: 0,
+                id: None,
+            },
+            persistence,
+        )
+    }
+
+    /// Takes a slot for an outcome that is known but has others before it.
+    pub fn hold(&mut self, render: Render, persistence: Persistence, outcome: Outcome) {
+        self.push(
+            SlotState::Ready {
+                render,
+                outcome,
+                id: None,
+            },
+            persistence,
+        );
+    }
+
+    /// Takes a slot for a response that is known but has others before it.
+    pub fn hold_rendered(&mut self, response: Vec<u8>, persistence: Persistence) {
+        self.push(SlotState::Rendered(response), persistence);
+    }
+
+    /// Notes the id that request `number` tries next, and returns its document for the write.
+    pub fn try_id(&mut self, number: u32, chosen: Id) -> Bytes {
+        match &mut self.slot(number).state {
+            SlotState::Choosing { document, id, .. } => {
+                *id = Some(chosen);
+                document.clone()
+            }
+            _ => panic!("only a request that waits for an id is given one"),
+        }
+    }
+
+    /// Takes in the outcome of request `number`. When the id that the server chose is in use
+    /// already, nothing is settled: returns how many ids in a row were.
+    pub fn settle(&mut self, number: u32, outcome: Outcome) -> Option<u32> {
+        let state = &mut self.slot(number).state;
+        if let (SlotState::Choosing { tries, .. }, Outcome::ConditionFailed) =
+            (&mut *state, &outcome)
+        {
+            *tries += 1;
+            return Some(*tries);
+        }
+        *state = match std::mem::replace(state, SlotState::Rendered(Vec::new())) {
+            SlotState::Awaited(render) => SlotState::Ready {
+                render,
+                outcome,
+                id: None,
+            },
+            SlotState::Choosing { render, id, .. } => SlotState::Ready {
+                render,
+                outcome,
+                id,
+            },
+            SlotState::Ready { .. } | SlotState::Rendered(_) => panic!("a request has one outcome"),
+        };
+        self.awaited -= 1;
+        None
+    }
+
+    /// Renders the responses whose turn has come, as far as the output has room.
+    pub fn render_ready(&mut self, date: &DateField) {
+        while self.output.len() < OUTPUT_BYTES_MAX {
+            match self.slots.front() {
+                None
+                | Some(Slot {
+                    state: SlotState::Awaited(_) | SlotState::Choosing { .. },
+                    ..
+                }) => break,
+                Some(Slot { persistence, state }) => match state {
+                    SlotState::Ready {
+                        render,
+                        outcome,
+                        id,
+                    } => {
+                        let reply = ReplyContext {
+                            persistence: *persistence,
+                            date,
+                        };
+                        api::render(render, outcome, id.as_ref(), &reply, &mut self.output);
+                    }
+                    SlotState::Rendered(response) => self.output.extend_from_slice(response),
+                    SlotState::Awaited(_) | SlotState::Choosing { .. } => {
+                        unreachable!("matched above")
+                    }
+                },
+            }
+            self.slots.pop_front();
+            self.first = self.first.wrapping_add(1);
+        }
+        if self.slots.is_empty() && self.slots.capacity() > 0 && self.output.is_empty() {
+            self.slots = VecDeque::new();
+        }
+    }
+
+    /// Renders `problem` as the last response and reads no further request.
+    pub fn end_with(&mut self, problem: &Problem, date: &DateField) {
+        let mut response = Vec::new();
+        let context = ReplyContext {
+            persistence: Persistence::Close,
+            date,
+        };
+        api::render_problem(problem, BodyMode::Sent, &context, &mut response);
+        self.hold_rendered(response, Persistence::Close);
+        self.end();
+    }
+
+    /// Reads no further request.
+    pub fn end(&mut self) {
+        if self.stage == Stage::Open {
+            self.stage = Stage::Ending;
+        }
+        self.parked = false;
+        self.input = Vec::new();
+    }
+
+    /// Begins to wait for the peer to read the last response.
+    pub fn linger(&mut self, now_ms: u64) {
+        self.stage = Stage::Lingering {
+            until_ms: now_ms + LINGER_MS,
+        };
+    }
+
+    /// Forgets everything that cannot be sent any more.
+    pub fn die(&mut self) {
+        self.end();
+        self.stage = Stage::Dead;
+        self.output = Vec::new();
+    }
+
+    /// Notes that bytes arrived.
+    pub fn heard(&mut self, now_ms: u64) {
+        if self.decoder.phase() == Phase::Idle && self.input.is_empty() {
+            self.clock.request_began_ms = now_ms;
+            self.clock.body_counted_ms = now_ms;
+            self.clock.body_counted_bytes = 0;
+        }
+        self.clock.heard_ms = now_ms;
+    }
+
+    /// Notes that the kernel took bytes of a response.
+    pub fn sent(&mut self, now_ms: u64) {
+        self.clock.sent_ms = now_ms;
+        self.clock.heard_ms = now_ms;
+    }
+
+    /// Whether the peer took longer than it may.
+    pub fn overdue(&mut self, timeouts: &crate::config::Timeouts, now_ms: u64) -> Option<Overdue> {
+        let past = |since_ms: u64, limit: std::time::Duration| {
+            u128::from(now_ms.saturating_sub(since_ms)) >= limit.as_millis()
+        };
+        if let Stage::Lingering { until_ms } = self.stage {
+            return (now_ms >= until_ms).then_some(Overdue::Peer);
+        }
+        if self.sending {
+            return past(self.clock.sent_ms, timeouts.write).then_some(Overdue::Peer);
+        }
+        if self.stage != Stage::Open || !self.slots.is_empty() || self.parked {
+            return None;
+        }
+        match self.decoder.phase() {
+            Phase::Idle if self.input.is_empty() => {
+                past(self.clock.heard_ms, timeouts.idle).then_some(Overdue::Idle)
+            }
+            Phase::Idle | Phase::Head => past(self.clock.request_began_ms, timeouts.head)
+                .then_some(Overdue::Request("the request head did not arrive in time; send it at once")),
+            Phase::Body => self.body_is_slow(timeouts.body, now_ms).then_some(Overdue::Request(
+                "the request body stopped arriving; send at least 1024 bytes within the body timeout",
+            )),
+        }
+    }
+
+    /// Begins a new send: the write timeout counts from here.
+    pub fn begin_send(&mut self, now_ms: u64) -> Vec<u8> {
+        self.sending = true;
+        self.clock.sent_ms = now_ms;
+        std::mem::take(&mut self.output)
+    }
+
+    fn body_is_slow(&mut self, limit: std::time::Duration, now_ms: u64) -> bool {
+        let since_ms = now_ms.saturating_sub(self.clock.body_counted_ms);
+        if u128::from(since_ms) < limit.as_millis() {
+            return false;
+        }
+        let arrived = self
+            .input
+            .len()
+            .saturating_sub(self.clock.body_counted_bytes);
+        self.clock.body_counted_ms = now_ms;
+        self.clock.body_counted_bytes = self.input.len();
+        arrived < BODY_RATE_BYTES_MIN
+    }
+
+    fn push(&mut self, state: SlotState, persistence: Persistence) -> u32 {
+        let number = self.next_number();
+        self.slots.push_back(Slot { persistence, state });
+        number
+    }
+
+    fn slot(&mut self, number: u32) -> &mut Slot {
+        let index = usize::try_from(number.wrapping_sub(self.first)).expect("at least 32 bits");
+        self.slots
+            .get_mut(index)
+            .expect("a slot stays until its outcome came")
+    }
+}

@@ -1,0 +1,323 @@
+//! One core's loop: sockets in, parcels in, answers out, until it is told to end.
+//!
+//! This is the only place with the loop, the order of things within a turn, and
+//! the wait between turns. A turn takes everything that has arrived, and only
+//! then hands on what it led to: one batch of records to the log, one parcel to
+//! each peer, one send to each connection, one system call for all of them.
+
+use std::{
+    net::TcpListener,
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use slab::Slab;
+
+use super::{
+    connection::Stage,
+    desk::{Desk, Seat},
+    log_core::LogPort,
+    ring::{Event, ReceiveEnd, Ring},
+};
+use crate::{
+    config::Config,
+    id::CoreId,
+    limits::DRAIN_TIMEOUT_MS,
+    mesh::{Alarm, CallId, Mesh, Parcel},
+    shard::{IdSource, Shard},
+};
+
+/// How often connections are looked at for timeouts.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Who waits for the outcome of an operation on this core's shard.
+#[derive(Clone, Copy, Debug)]
+pub enum Waiter {
+    /// A request of a connection of this core.
+    Seat(Seat),
+    /// A call of another core.
+    Peer(CoreId, CallId),
+}
+
+/// What all cores of a process share: counters and signals, no data.
+#[derive(Default)]
+pub struct Process {
+    /// Set once: accept no more, answer what is in flight, end.
+    pub draining: AtomicBool,
+    /// Connections open in the whole process.
+    pub connections: AtomicUsize,
+    /// Cores that have no connection left and will never have one again.
+    pub drained: AtomicUsize,
+}
+
+/// A core and everything it owns.
+pub struct Core {
+    pub(super) id: CoreId,
+    pub(super) config: Config,
+    pub(super) process: Arc<Process>,
+    pub(super) shard: Shard<Waiter>,
+    pub(super) mesh: Mesh,
+    /// Requests of this core that a peer executes.
+    pub(super) calls: Slab<Seat>,
+    pub(super) desk: Desk,
+    /// The log, on the core that runs it.
+    pub(super) log: Option<Rc<LogPort>>,
+    /// The source of ids, on the core that runs the log.
+    pub(super) ids: Option<IdSource>,
+    alarm: Rc<Alarm>,
+    listener: TcpListener,
+    accepting: Accepting,
+    inbox: Vec<(CoreId, Parcel)>,
+    started: Instant,
+    ticked: Instant,
+    drain_until: Option<Instant>,
+    /// Whether this core told the process that it is drained.
+    counted_as_drained: bool,
+}
+
+/// Whether the ring reports new connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accepting {
+    On,
+    /// The listener failed (no descriptor is free, say); tried again with the next tick.
+    Failed,
+    Off,
+}
+
+/// What a core starts with.
+pub struct Parts {
+    pub id: CoreId,
+    pub config: Config,
+    pub process: Arc<Process>,
+    pub shard: Shard<Waiter>,
+    pub mesh: Mesh,
+    pub log: Option<Rc<LogPort>>,
+    pub ids: Option<IdSource>,
+    pub alarm: Rc<Alarm>,
+    pub listener: TcpListener,
+}
+
+impl Core {
+    pub fn new(parts: Parts) -> Core {
+        let now = Instant::now();
+        Core {
+            desk: Desk::new(parts.config.body_bytes_max, unix_second()),
+            id: parts.id,
+            config: parts.config,
+            process: parts.process,
+            shard: parts.shard,
+            mesh: parts.mesh,
+            calls: Slab::new(),
+            log: parts.log,
+            ids: parts.ids,
+            alarm: parts.alarm,
+            listener: parts.listener,
+            accepting: Accepting::Off,
+            inbox: Vec::new(),
+            started: now,
+            ticked: now,
+            drain_until: None,
+            counted_as_drained: false,
+        }
+    }
+
+    /// Serves until the process drains and every core has.
+    pub async fn run(mut self, mut ring: Ring) {
+        ring.accept(self.listener.as_fd());
+        self.accepting = Accepting::On;
+        loop {
+            let worked = self.turn(&mut ring);
+            if self.process.draining.load(Ordering::Relaxed) && self.drain(&mut ring) {
+                return;
+            }
+            if worked {
+                // The executor's other tasks run: parcels arrive, the log writes.
+                glommio::executor().yield_task_queue_now().await;
+            } else if !self.mesh.has_mail()
+                && ring
+                    .prepare_to_sleep()
+                    .expect("io_uring_enter works for a ring in use")
+            {
+                self.alarm.wait().await;
+                ring.wake_up();
+            }
+        }
+    }
+
+    /// Takes what has arrived and hands on what it led to; whether there was anything.
+    fn turn(&mut self, ring: &mut Ring) -> bool {
+        let now = Instant::now();
+        self.desk
+            .set_time(millis(now - self.started), unix_second());
+        let mut worked = false;
+        while let Some(event) = ring.next_event() {
+            worked = true;
+            self.on_event(event, ring);
+        }
+        worked |= self.take_parcels();
+        worked |= self.take_settled();
+        self.resume_parked();
+        self.hand_over_records();
+        self.mesh.flush();
+        self.flush_connections(ring);
+        if now - self.ticked >= TICK {
+            self.ticked = now;
+            self.tick(ring);
+        }
+        if worked {
+            ring.submit()
+                .expect("io_uring_enter works for a ring in use");
+        }
+        worked
+    }
+
+    fn on_event(&mut self, event: Event, ring: &mut Ring) {
+        match event {
+            Event::Accepted { socket, more } => {
+                match socket {
+                    Ok(socket) => self.welcome(socket, ring),
+                    Err(error) => {
+                        tracing::warn!(core = self.id.0, %error, "a connection was not accepted")
+                    }
+                }
+                if !more && self.accepting == Accepting::On {
+                    self.accepting = Accepting::Failed;
+                }
+            }
+            Event::Received { token, data, end } => {
+                if let Some(data) = data {
+                    self.on_bytes(token, ring.received(&data));
+                    ring.recycle(data);
+                }
+                match end {
+                    Some(ReceiveEnd::Paused) => self.desk.receiving_paused(token),
+                    Some(ReceiveEnd::PeerClosed) => self.desk.peer_closed(token),
+                    Some(ReceiveEnd::Broken) => self.desk.broken(token),
+                    None => {}
+                }
+            }
+            Event::Sent {
+                token,
+                result,
+                buffer,
+            } => self.desk.sent(token, result, buffer),
+            Event::Sending { token } => self.desk.sending(token),
+        }
+    }
+
+    fn welcome(&mut self, socket: OwnedFd, ring: &mut Ring) {
+        if self.process.connections.fetch_add(1, Ordering::Relaxed) >= self.config.connections_max {
+            self.process.connections.fetch_sub(1, Ordering::Relaxed);
+            self.desk.turn_away(&socket, self.config.connections_max);
+            return;
+        }
+        self.desk.seat_connection(socket, ring);
+    }
+
+    fn take_parcels(&mut self) -> bool {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        self.mesh.take_inbox(&mut inbox);
+        let any = !inbox.is_empty();
+        for (peer, parcel) in inbox.drain(..) {
+            self.on_parcel(peer, parcel);
+        }
+        self.inbox = inbox;
+        any
+    }
+
+    /// Applies what the log of this core did with the records of this core.
+    fn take_settled(&mut self) -> bool {
+        let Some(log) = self.log.clone() else {
+            return false;
+        };
+        let settled = log.take_settled();
+        let any = !settled.is_empty();
+        for (core, settled) in settled {
+            if core == self.id {
+                self.on_settled(settled);
+            } else {
+                self.mesh.to(core).settled.push(settled);
+            }
+        }
+        any
+    }
+
+    fn hand_over_records(&mut self) {
+        let Some(batch) = self.shard.take_batch() else {
+            return;
+        };
+        match &self.log {
+            Some(log) => log.submit(self.id, batch),
+            None => self
+                .mesh
+                .to(CoreId(self.config.log_core))
+                .batches
+                .push(batch),
+        }
+    }
+
+    fn flush_connections(&mut self, ring: &mut Ring) {
+        let closed = self.desk.flush(ring);
+        self.process
+            .connections
+            .fetch_sub(closed, Ordering::Relaxed);
+    }
+
+    fn tick(&mut self, ring: &mut Ring) {
+        self.desk.end_overdue(&self.config.timeouts);
+        if self.accepting == Accepting::Failed {
+            self.accepting = Accepting::On;
+            ring.accept(self.listener.as_fd());
+        }
+        self.flush_connections(ring);
+        ring.submit()
+            .expect("io_uring_enter works for a ring in use");
+    }
+
+    /// One step towards the end; whether it is reached.
+    fn drain(&mut self, ring: &mut Ring) -> bool {
+        let now = Instant::now();
+        let until = *self.drain_until.get_or_insert_with(|| {
+            ring.stop_accepting();
+            now + Duration::from_millis(DRAIN_TIMEOUT_MS)
+        });
+        self.accepting = Accepting::Off;
+        self.desk.begin_draining(now >= until);
+        self.flush_connections(ring);
+        ring.submit()
+            .expect("io_uring_enter works for a ring in use");
+        if !self.counted_as_drained && self.desk.is_empty() {
+            self.counted_as_drained = true;
+            self.process.drained.fetch_add(1, Ordering::AcqRel);
+        }
+        // Until all connections of all cores have ended, peers may still call.
+        let all = usize::from(self.config.cores);
+        let done = self.counted_as_drained && self.process.drained.load(Ordering::Acquire) == all;
+        if !done {
+            self.alarm.raise();
+        }
+        done && self.mesh.is_flushed()
+    }
+}
+
+impl Stage {
+    /// Whether further requests are read.
+    pub(super) fn is_open(self) -> bool {
+        self == Stage::Open
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn unix_second() -> u64 {
+    SystemTime::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,316 @@
+//! From bytes to operations, from outcomes to responses: the part of a core that
+//! deals with requests and with what its peers ask.
+
+use super::{
+    connection::Stage,
+    core::{Core, Waiter},
+    desk::Seat,
+    ring::Token,
+};
+use crate::{
+    api::{self, BodyMode, Plan, Render, ReplyContext},
+    http::{CONTINUE, Persistence, Request, Step},
+    id::{CoreId, Id},
+    limits::{CALLS_MAX, OUTPUT_BYTES_MAX, PIPELINE_MAX},
+    mesh::{Answer, Ask, CallId, Parcel},
+    op::{Chosen, Condition, Op, Outcome, Refusal},
+    shard::Settled,
+};
+
+impl Core {
+    /// Takes in bytes of a peer and executes the requests that are whole.
+    pub(super) fn on_bytes(&mut self, token: Token, bytes: &[u8]) {
+        let now_ms = self.desk.now_ms();
+        let connection = self.desk.connection(token);
+        if connection.stage != Stage::Open {
+            return;
+        }
+        connection.heard(now_ms);
+        if connection.parked {
+            connection.input.extend_from_slice(bytes);
+            self.desk.list(token);
+        } else if connection.input.is_empty() {
+            let consumed = self.serve(token, bytes);
+            self.keep(token, &bytes[consumed..]);
+        } else {
+            connection.input.extend_from_slice(bytes);
+            self.serve_input(token);
+        }
+    }
+
+    /// Goes on with connections that waited for room.
+    pub(super) fn resume_parked(&mut self) {
+        for token in std::mem::take(&mut self.desk.parked) {
+            let Some(connection) = self.desk.connections.get_mut(to_index(token)) else {
+                continue;
+            };
+            if !connection.parked {
+                continue;
+            }
+            connection.parked = false;
+            if connection.stage.is_open() {
+                self.serve_input(token);
+                self.desk.list(token);
+            }
+        }
+    }
+
+    /// Answers the calls of a peer and takes in its answers to ours.
+    pub(super) fn on_parcel(&mut self, peer: CoreId, parcel: Parcel) {
+        for settled in parcel.settled {
+            self.on_settled(settled);
+        }
+        for batch in parcel.batches {
+            let log = self
+                .log
+                .as_ref()
+                .expect("records are sent to the core that runs the log");
+            log.submit(peer, batch);
+        }
+        for (call, ask) in parcel.calls {
+            match ask {
+                Ask::Run(op) => {
+                    if let Some(outcome) = self.shard.execute(op, Waiter::Peer(peer, call)) {
+                        self.reply(peer, call, Answer::Outcome(outcome));
+                    }
+                }
+                Ask::NextId { taken_in_a_row } => {
+                    let ids = self
+                        .ids
+                        .as_mut()
+                        .expect("ids are asked of the core that has their source");
+                    let id = ids.next_id(taken_in_a_row);
+                    self.reply(peer, call, Answer::NextId(id));
+                }
+            }
+        }
+        for (call, answer) in parcel.replies {
+            let seat = self.calls.remove(to_index(call));
+            match answer {
+                Answer::Outcome(outcome) => self.settle(seat, outcome),
+                Answer::NextId(id) => self.store_under(seat, id),
+            }
+        }
+    }
+
+    /// Answers everyone who waited for these records.
+    pub(super) fn on_settled(&mut self, settled: Settled) {
+        let Core {
+            shard, mesh, desk, ..
+        } = self;
+        let mut taken = Vec::new();
+        shard.settle(settled, |waiter, outcome| match waiter {
+            Waiter::Seat(seat) => {
+                if let Some(tries) = desk.settle(seat, outcome) {
+                    taken.push((seat, tries));
+                }
+            }
+            Waiter::Peer(peer, call) => {
+                mesh.to(peer).replies.push((call, Answer::Outcome(outcome)))
+            }
+        });
+        for (seat, tries) in taken {
+            self.ask_for_id(seat, tries);
+        }
+    }
+
+    fn reply(&mut self, peer: CoreId, call: CallId, answer: Answer) {
+        self.mesh.to(peer).replies.push((call, answer));
+    }
+
+    fn settle(&mut self, seat: Seat, outcome: Outcome) {
+        if let Some(tries) = self.desk.settle(seat, outcome) {
+            self.ask_for_id(seat, tries);
+        }
+    }
+
+    fn serve_input(&mut self, token: Token) {
+        let mut input = std::mem::take(&mut self.desk.connection(token).input);
+        let consumed = self.serve(token, &input);
+        let connection = self.desk.connection(token);
+        if connection.stage.is_open() && consumed < input.len() {
+            input.drain(..consumed);
+            connection.input = input;
+        }
+    }
+
+    fn keep(&mut self, token: Token, rest: &[u8]) {
+        let connection = self.desk.connection(token);
+        if connection.stage.is_open() && !rest.is_empty() {
+            connection.input.extend_from_slice(rest);
+        }
+    }
+
+    /// Executes the whole requests of `input`, as far as the bounds on what is in
+    /// flight allow; returns how many bytes they had.
+    fn serve(&mut self, token: Token, input: &[u8]) -> usize {
+        let mut consumed = 0;
+        while consumed < input.len() {
+            let connection = self.desk.connection(token);
+            let room = connection.in_flight() < PIPELINE_MAX
+                && connection.output.len() < OUTPUT_BYTES_MAX
+                && self.calls.len() < CALLS_MAX;
+            if !room {
+                self.desk.park(token);
+                break;
+            }
+            match connection.decoder.next(&input[consumed..]) {
+                Ok(Step::NeedMore) => break,
+                Ok(Step::Continue) => {
+                    self.respond(token, CONTINUE, Persistence::KeepAlive);
+                    break;
+                }
+                Ok(Step::Request {
+                    request,
+                    consumed: bytes,
+                }) => {
+                    consumed += bytes;
+                    self.execute(token, &request);
+                    if !self.desk.connection(token).stage.is_open() {
+                        break;
+                    }
+                }
+                Err(fault) => {
+                    let (connection, date) = self.desk.connection_and_date(token);
+                    connection.end_with(&fault.into(), date);
+                    connection.render_ready(date);
+                    self.desk.list(token);
+                    break;
+                }
+            }
+        }
+        consumed
+    }
+
+    fn execute(&mut self, token: Token, request: &Request<'_>) {
+        let persistence = match self.desk.draining {
+            true => Persistence::Close,
+            false => request.persistence,
+        };
+        match api::plan(request) {
+            Ok(Plan::Run { op, render }) => self.run_op(token, op, render, persistence),
+            Ok(Plan::Create { document, render }) => {
+                let number =
+                    self.desk
+                        .connection(token)
+                        .await_choice(render, persistence, document);
+                self.ask_for_id(Seat { token, number }, 0);
+            }
+            Ok(Plan::Answer(answer)) => {
+                let mut response = Vec::new();
+                let context = ReplyContext {
+                    persistence,
+                    date: self.desk.date(),
+                };
+                api::render_answer(&answer, &context, &mut response);
+                self.respond(token, &response, persistence);
+            }
+            Err(problem) => {
+                let mut response = Vec::new();
+                let context = ReplyContext {
+                    persistence,
+                    date: self.desk.date(),
+                };
+                let body_mode = BodyMode::of(request.method);
+                api::render_problem(&problem, body_mode, &context, &mut response);
+                self.respond(token, &response, persistence);
+            }
+        }
+        if persistence == Persistence::Close {
+            self.desk.connection(token).end();
+        }
+    }
+
+    /// Executes `op` at the owner of its id.
+    fn run_op(&mut self, token: Token, op: Op, render: Render, persistence: Persistence) {
+        let owner = CoreId::owner(op.id().placement(), self.config.cores);
+        if owner != self.id {
+            let number = self
+                .desk
+                .connection(token)
+                .await_outcome(render, persistence);
+            self.call(owner, Ask::Run(op), Seat { token, number });
+            return;
+        }
+        let number = self.desk.connection(token).next_number();
+        match self.shard.execute(op, Waiter::Seat(Seat { token, number })) {
+            None => {
+                let awaited = self
+                    .desk
+                    .connection(token)
+                    .await_outcome(render, persistence);
+                assert_eq!(awaited, number, "the waiter names the slot that was taken");
+            }
+            Some(outcome) => {
+                self.desk.lend_buffer(token);
+                let (connection, date) = self.desk.connection_and_date(token);
+                if connection.is_next() {
+                    let context = ReplyContext { persistence, date };
+                    api::render(&render, &outcome, None, &context, &mut connection.output);
+                } else {
+                    connection.hold(render, persistence, outcome);
+                }
+                self.desk.list(token);
+            }
+        }
+    }
+
+    fn respond(&mut self, token: Token, response: &[u8], persistence: Persistence) {
+        let connection = self.desk.connection(token);
+        if connection.is_next() {
+            connection.output.extend_from_slice(response);
+        } else {
+            connection.hold_rendered(response.to_vec(), persistence);
+        }
+        self.desk.list(token);
+    }
+
+    fn ask_for_id(&mut self, seat: Seat, taken_in_a_row: u32) {
+        match &mut self.ids {
+            Some(ids) => {
+                let id = ids.next_id(taken_in_a_row);
+                self.store_under(seat, id);
+            }
+            None => self.call(
+                CoreId(self.config.log_core),
+                Ask::NextId { taken_in_a_row },
+                seat,
+            ),
+        }
+    }
+
+    /// Stores the document of a request under an id that was just handed out.
+    fn store_under(&mut self, seat: Seat, id: Option<i64>) {
+        let Some(id) = id.map(Id::Integer) else {
+            return self.settle(seat, Outcome::Refused(Refusal::IdsExhausted));
+        };
+        let document = self
+            .desk
+            .connection(seat.token)
+            .try_id(seat.number, id.clone());
+        let owner = CoreId::owner(id.placement(), self.config.cores);
+        let condition = Some(Box::new(Condition::absent()));
+        let op = Op::Put {
+            id,
+            document,
+            condition,
+            chosen: Chosen::ByServer,
+        };
+        if owner != self.id {
+            return self.call(owner, Ask::Run(op), seat);
+        }
+        if let Some(outcome) = self.shard.execute(op, Waiter::Seat(seat)) {
+            self.settle(seat, outcome);
+        }
+    }
+
+    fn call(&mut self, peer: CoreId, ask: Ask, seat: Seat) {
+        let call =
+            CallId::try_from(self.calls.insert(seat)).expect("calls are bounded by CALLS_MAX");
+        self.mesh.to(peer).calls.push((call, ask));
+    }
+}
+
+fn to_index(number: u32) -> usize {
+    usize::try_from(number).expect("usize has at least 32 bits on the platforms of io_uring")
+}

@@ -1,0 +1,13 @@
+//! The running server: cores, their sockets, the log task, start and end.
+
+mod connection;
+mod core;
+mod desk;
+mod exchange;
+mod log_core;
+mod preflight;
+mod ring;
+mod start;
+
+pub use preflight::PreflightError;
+pub use start::{Running, StartError, start};

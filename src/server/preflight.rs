@@ -1,0 +1,108 @@
+//! What the machine must offer, checked before the first executor exists.
+//!
+//! glommio ends the process by itself when io_uring is missing, with a line that
+//! helps nobody; so whatever can be refused is tried here first.
+
+use std::{fs, io};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::ring::Ring;
+
+/// Bytes of locked memory that each glommio executor insists on.
+const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
+
+/// What the machine does not offer.
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightError {
+    /// The system administrator switched io_uring off.
+    #[error(
+        "io_uring is switched off on this machine (kernel.io_uring_disabled = {0}); run 'sysctl kernel.io_uring_disabled=0' as root"
+    )]
+    Disabled(String),
+    /// A security filter refuses io_uring.
+    #[error(
+        "io_uring is refused (EPERM), as by the default seccomp profile of Docker since engine 25; start the container with '--security-opt seccomp=unconfined' or a profile that allows io_uring_setup, io_uring_enter and io_uring_register"
+    )]
+    Forbidden,
+    /// The kernel has no io_uring.
+    #[error("this kernel has no io_uring (ENOSYS); Linux 6.1 or later is needed")]
+    Missing,
+    /// The kernel's io_uring is too old.
+    #[error("this kernel's io_uring is too old (EINVAL); Linux 6.1 or later is needed")]
+    TooOld,
+    /// The limit of locked memory is too low.
+    #[error(
+        "the limit of locked memory is {0} bytes and {MEMLOCK_BYTES_MIN} are needed; run 'ulimit -l 512' or raise memlock in /etc/security/limits.conf (systemd: LimitMEMLOCK=, Docker: --ulimit memlock)"
+    )]
+    Memlock(u64),
+    /// io_uring failed in another way.
+    #[error("io_uring cannot be set up: {0}; check 'ulimit -l', 'ulimit -n' and free memory")]
+    Other(io::Error),
+}
+
+/// Raises soft limits to what is allowed, and tries out what cores will need.
+///
+/// # Errors
+/// [`PreflightError`] names the first thing that is missing, with its remedy.
+pub fn check() -> Result<(), PreflightError> {
+    raise(Resource::Nofile);
+    raise(Resource::Memlock);
+    if let Some(bytes) = getrlimit(Resource::Memlock).current
+        && bytes < MEMLOCK_BYTES_MIN
+    {
+        return Err(PreflightError::Memlock(bytes));
+    }
+    // On a thread of its own: a ring belongs to the thread that set it up.
+    let tried = std::thread::spawn(|| Ring::new().map(drop)).join();
+    match tried.expect("setting up a ring does not panic") {
+        Ok(()) => Ok(()),
+        Err(error) => Err(explain(error)),
+    }
+}
+
+/// Best effort: the checks that follow find what is still too low.
+fn raise(resource: Resource) {
+    let Rlimit { maximum, .. } = getrlimit(resource);
+    let _ = setrlimit(
+        resource,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    );
+}
+
+fn explain(error: io::Error) -> PreflightError {
+    use rustix::io::Errno;
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::PERM) => {
+            match fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
+                .as_deref()
+                .map(str::trim)
+            {
+                Ok("0") | Err(_) => PreflightError::Forbidden,
+                Ok(value) => PreflightError::Disabled(value.to_owned()),
+            }
+        }
+        Some(Errno::NOSYS) => PreflightError::Missing,
+        Some(Errno::INVAL) => PreflightError::TooOld,
+        _ => PreflightError::Other(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_of_io_uring_is_told_with_its_remedy() {
+        use rustix::io::Errno;
+        let sentence =
+            |errno: Errno| explain(io::Error::from_raw_os_error(errno.raw_os_error())).to_string();
+        assert!(sentence(Errno::PERM).contains("io_uring"));
+        assert!(sentence(Errno::NOSYS).contains("Linux 6.1"));
+        assert!(sentence(Errno::INVAL).contains("too old"));
+        assert!(sentence(Errno::NOMEM).contains("ulimit -l"));
+    }
+}

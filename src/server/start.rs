@@ -1,0 +1,385 @@
+//! From a configuration to a running server, and to its end.
+//!
+//! The order is what keeps promises: the machine is checked, the directory
+//! locked, the log read by all cores and its tail repaired, and only then does
+//! anyone listen. So no request is ever answered from a half-loaded store.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering, mpsc},
+    time::{Duration, Instant},
+};
+
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use super::{
+    core::{Core, Parts, Process, Waiter},
+    log_core::{LogCore, LogPort},
+    preflight::{self, PreflightError},
+    ring::Ring,
+};
+use crate::{
+    api::same_document,
+    config::Config,
+    id::CoreId,
+    log::{
+        Directory, DirectoryError, Kind, RecoveryError, RollError, Survey, Verdict, Writer,
+        repair_tail, scan_all, survey,
+    },
+    mesh::{Alarm, Builder, Mesh},
+    shard::{IdSource, Shard},
+};
+
+/// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
+const BACKLOG: i32 = 16 * 1024;
+/// Bytes of io_uring buffers of each executor: its files are few, its sockets have a ring of their own.
+const IO_MEMORY_BYTES: usize = 1024 * 1024;
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The machine lacks something.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The log cannot be read, or is damaged.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// The log cannot be written.
+    #[error(transparent)]
+    Log(#[from] RollError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; {}", listen_remedy(source))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A core could not be started.
+    #[error("core {core} cannot start: {message}; check 'ulimit -l', 'ulimit -n' and free memory")]
+    Core {
+        /// Which core.
+        core: u16,
+        /// What the system said.
+        message: String,
+    },
+}
+
+/// A server that answers.
+pub struct Running {
+    /// The address it listens on.
+    pub address: SocketAddr,
+    /// Documents that recovery found.
+    pub document_count: usize,
+    /// How long recovery took.
+    pub recovery: Duration,
+    /// What recovery cut from the log: records that were never acknowledged.
+    pub cut: Option<String>,
+    process: Arc<Process>,
+    wakes: Vec<OwnedFd>,
+    executors: Vec<ExecutorJoinHandle<bool>>,
+}
+
+impl Running {
+    /// Makes the server answer what is in flight and end.
+    pub fn stop(&self) {
+        self.process.draining.store(true, Ordering::Relaxed);
+        for wake in &self.wakes {
+            // The counter of an eventfd takes 2^64 - 2 of these.
+            let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
+        }
+    }
+
+    /// Waits for the end; whether everything was synced and the log closed cleanly.
+    ///
+    /// # Panics
+    /// Panics if a core did.
+    #[must_use]
+    pub fn join(self) -> bool {
+        let closed: Vec<bool> = self
+            .executors
+            .into_iter()
+            .map(|executor| executor.join().expect("a panic of a core ends the process"))
+            .collect();
+        closed.into_iter().all(|closed| closed)
+    }
+}
+
+/// Starts the server; when this returns it answers requests.
+///
+/// # Errors
+/// [`StartError`] in one sentence that says what to do.
+///
+/// # Panics
+/// Panics if the configuration is not within its limits.
+pub fn start(config: &Config) -> Result<Running, StartError> {
+    assert!(
+        config.log_core < config.cores,
+        "checked where the configuration is read"
+    );
+    preflight::check()?;
+    let began = Instant::now();
+    let directory = Arc::new(Directory::open(&config.data_dir)?);
+    // Tried before recovery, which may take long, and not listened on before it is done.
+    let address = probe(config.listen)?;
+    let recovered = recover(&directory, config.cores)?;
+    repair_tail(&*directory, &recovered.verdict)?;
+    let segment_bytes = u64::from(config.segment_bytes);
+    let writer = Writer::open(Arc::clone(&directory), &recovered.verdict, segment_bytes)?;
+    let recovery = began.elapsed();
+
+    let ids = IdSource::above(recovered.verdict.floors.chosen_id);
+    let mut log = Some((writer, ids));
+    let process = Arc::new(Process::default());
+    let builder = Mesh::builder(config.cores, config.mesh_parcels_max);
+    let cpus = cpus();
+    let mut starting = Vec::new();
+    let mut document_count = 0;
+    for (core, shard) in (0..config.cores).zip(recovered.shards) {
+        document_count += shard.document_count();
+        let launch = Launch {
+            id: CoreId(core),
+            config: config.clone(),
+            process: Arc::clone(&process),
+            shard,
+            log: if core == config.log_core {
+                log.take()
+            } else {
+                None
+            },
+            listener: listen(address).map_err(|source| StartError::Listen { address, source })?,
+            builder: builder.clone(),
+        };
+        let placement = match cpus.get(usize::from(core)) {
+            Some(&cpu) if usize::from(config.cores) <= cpus.len() => Placement::Fixed(cpu),
+            _ => Placement::Unbound,
+        };
+        starting.push(launch.begin(placement)?);
+    }
+    let mut wakes = Vec::new();
+    let mut executors = Vec::new();
+    for (core, (executor, ready)) in (0..).zip(starting) {
+        let failed = |message: String| StartError::Core { core, message };
+        let wake = ready
+            .recv()
+            .map_err(|_| failed("its executor ended".to_owned()))?;
+        wakes.push(wake.map_err(|error| failed(error.to_string()))?);
+        executors.push(executor);
+    }
+    let cut = recovered.verdict.cut.map(|cut| cut.to_string());
+    Ok(Running {
+        address,
+        document_count,
+        recovery,
+        cut,
+        process,
+        wakes,
+        executors,
+    })
+}
+
+/// CPUs that this process may run on, ascending.
+fn cpus() -> Vec<usize> {
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else {
+        return Vec::new();
+    };
+    (0..rustix::thread::CpuSet::MAX_CPU)
+        .filter(|&cpu| set.is_set(cpu))
+        .collect()
+}
+
+struct Recovered {
+    shards: Vec<Shard<Waiter>>,
+    verdict: Verdict,
+}
+
+/// Reads the log once on each core, which keeps the documents that it owns.
+fn recover(directory: &Directory, cores: u16) -> Result<Recovered, RecoveryError> {
+    let survey = survey(directory)?;
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..cores)
+            .map(|core| {
+                let survey = &survey;
+                scope.spawn(move || recover_shard(directory, survey, CoreId(core), cores))
+            })
+            .collect();
+        readers
+            .into_iter()
+            .map(|reader| reader.join().expect("recovery returns its errors"))
+            .collect()
+    });
+    let mut shards = Vec::new();
+    let mut verdicts = Vec::new();
+    for result in results {
+        let (shard, verdict) = result?;
+        shards.push(shard);
+        verdicts.push(verdict);
+    }
+    let verdict = verdicts.pop().expect("there is at least one core");
+    assert!(
+        verdicts.iter().all(|other| *other == verdict),
+        "every core reads the same log"
+    );
+    for shard in &mut shards {
+        shard.begin_versions_above(verdict.floors.version);
+    }
+    Ok(Recovered { shards, verdict })
+}
+
+fn recover_shard(
+    directory: &Directory,
+    survey: &Survey,
+    core: CoreId,
+    cores: u16,
+) -> Result<(Shard<Waiter>, Verdict), RecoveryError> {
+    let mut shard = Shard::new(same_document);
+    let verdict = scan_all(directory, survey, &mut |record, location| {
+        let id = record.id.to_id();
+        if CoreId::owner(id.placement(), cores) != core {
+            return;
+        }
+        match record.kind {
+            Kind::Put => shard.restore_put(&id, record.version, location, record.document),
+            Kind::Delete => shard.restore_delete(&id),
+            Kind::Mark => {}
+        }
+    })?;
+    Ok((shard, verdict))
+}
+
+/// What the thread of a core is given.
+struct Launch {
+    id: CoreId,
+    config: Config,
+    process: Arc<Process>,
+    shard: Shard<Waiter>,
+    /// For the core that runs the log.
+    log: Option<(Writer<Directory>, IdSource)>,
+    listener: TcpListener,
+    builder: Builder,
+}
+
+/// A core that is starting, and where it reports the descriptor that wakes it.
+type Starting = (
+    ExecutorJoinHandle<bool>,
+    mpsc::Receiver<io::Result<OwnedFd>>,
+);
+
+impl Launch {
+    fn begin(self, placement: Placement) -> Result<Starting, StartError> {
+        let core = self.id.0;
+        let (ready, is_ready) = mpsc::channel();
+        let executor = LocalExecutorBuilder::new(placement)
+            .name("oxdaas")
+            .io_memory(IO_MEMORY_BYTES)
+            .spawn(move || self.run(ready))
+            .map_err(|error| StartError::Core {
+                core,
+                message: error.to_string(),
+            })?;
+        Ok((executor, is_ready))
+    }
+
+    /// Runs the core to its end; whether the log, if it is here, was closed cleanly.
+    async fn run(self, ready: mpsc::Sender<io::Result<OwnedFd>>) -> bool {
+        let alarm = Rc::new(Alarm::default());
+        let mesh = Mesh::join(self.builder, self.id, Rc::clone(&alarm)).await;
+        let ring = match Ring::new() {
+            Ok(ring) => ring,
+            Err(error) => {
+                // Nobody listens any more when the start has failed already.
+                let _ = ready.send(Err(error));
+                return false;
+            }
+        };
+        let (log, ids, writing) = match self.log {
+            None => (None, None, None),
+            Some((writer, ids)) => {
+                let port = Rc::new(LogPort::new(Rc::clone(&alarm)));
+                let Config { fsync, cores, .. } = self.config;
+                let log_core = LogCore::new(Rc::clone(&port), writer, fsync, cores);
+                (
+                    Some(port),
+                    Some(ids),
+                    Some(glommio::spawn_local(log_core.run())),
+                )
+            }
+        };
+        ring.raise_when_woken(Rc::clone(&alarm));
+        let _ = ready.send(ring.wake().try_clone_to_owned());
+        let core = Core::new(Parts {
+            id: self.id,
+            config: self.config,
+            process: self.process,
+            shard: self.shard,
+            mesh,
+            log: log.clone(),
+            ids,
+            alarm,
+            listener: self.listener,
+        });
+        core.run(ring).await;
+        match (log, writing) {
+            (Some(port), Some(writing)) => {
+                port.close();
+                writing.await
+            }
+            _ => true,
+        }
+    }
+}
+
+/// Finds out whether the address is free, and which port a request for port 0 gets.
+///
+/// Without SO_REUSEPORT: with it, a second server would silently share the port.
+fn probe(address: SocketAddr) -> Result<SocketAddr, StartError> {
+    let socket = || -> io::Result<SocketAddr> {
+        let socket = tcp_socket(address)?;
+        rustix::net::bind(&socket, &address)?;
+        rustix::net::listen(&socket, 1)?;
+        TcpListener::from(socket).local_addr()
+    };
+    socket().map_err(|source| StartError::Listen { address, source })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = tcp_socket(address)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    // Connections inherit it: a response never waits for the acknowledgement of the one before.
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(TcpListener::from(socket))
+}
+
+fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    Ok(socket)
+}
+
+fn listen_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another process has the port: stop it or choose another with --listen"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface has this address: choose another with --listen"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need root: choose another with --listen"
+        }
+        _ => "choose another address with --listen",
+    }
+}

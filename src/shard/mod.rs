@@ -1,0 +1,14 @@
+//! One core's share of the documents, and the writes on their way to disk.
+//!
+//! A shard knows neither sockets nor files nor other cores. The server hands it
+//! operations and carries its encoded records to the log; the log's answer comes
+//! back through [`Shard::settle`], which is the only place that changes what
+//! readers see.
+
+mod ids;
+mod index;
+mod queue;
+mod slab;
+
+pub use ids::IdSource;
+pub use queue::{Batch, Settled, Shard};

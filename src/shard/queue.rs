@@ -1,0 +1,593 @@
+//! Operations on one shard, and the queue in which writes wait for the disk.
+//!
+//! What stays true:
+//! - [`Index`] holds durable state alone. A write changes it when the log says
+//!   that its record is on disk, in the order in which the writes were asked.
+//! - Conditions are judged against the latest state, queued writes included.
+//! - Whatever depends on a queued write is answered from its place in the queue,
+//!   so no answer shows state that a crash could still take back.
+//! - When the log refuses a record, every write queued behind it is refused as
+//!   well: each was judged on a state that will never be.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+use super::index::Index;
+use crate::{
+    id::Id,
+    limits::UNSETTLED_BYTES_MAX,
+    log::{Draft, Flags, Kind, Location, encode},
+    op::{Chosen, Condition, Op, Outcome, Refusal, Version},
+};
+
+/// The documents of one core. `W` names who waits for an answer.
+pub struct Shard<W> {
+    index: Index,
+    queue: VecDeque<Queued<W>>,
+    /// For each id with a queued write, what the last of them leaves behind.
+    latest: HashMap<Id, Latest, fxhash::FxBuildHasher>,
+    /// Encoded records that the log has not been given yet.
+    drafts: Vec<u8>,
+    draft_count: u32,
+    unsettled_bytes: usize,
+    epoch: u32,
+    last_version: Version,
+    same_document: fn(&[u8], &[u8]) -> bool,
+}
+
+/// Records on their way from a shard to the log, in the order of their writes.
+#[derive(Debug)]
+pub struct Batch {
+    /// Batches of an earlier epoch than the log expects are void: a record
+    /// before them was refused, and the shard has refused their writes too.
+    pub epoch: u32,
+    /// Encoded drafts, one after the other.
+    pub bytes: Vec<u8>,
+    /// How many drafts these are.
+    pub count: u32,
+}
+
+/// What became of the oldest records that a shard has under way.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Where the next records of the shard now lie, as durable as the policy asks.
+    pub locations: Vec<Location>,
+    /// Why the record after those was refused, and with it all that follow.
+    pub refused: Option<Refusal>,
+}
+
+/// What a queued write leaves behind, for the operations that come after it.
+struct Latest {
+    /// `None`: the document is deleted.
+    state: Option<(Version, Bytes)>,
+    /// Queued writes of this id.
+    writes: u32,
+}
+
+enum Queued<W> {
+    Write {
+        id: Id,
+        version: Version,
+        change: Change,
+        waiter: W,
+    },
+    Read {
+        id: Id,
+        waiter: W,
+    },
+    Answer {
+        outcome: Outcome,
+        waiter: W,
+    },
+}
+
+enum Change {
+    Put { document: Bytes, created: bool },
+    Delete,
+}
+
+impl<W> Shard<W> {
+    /// An empty shard whose versions go on above `last_version`.
+    ///
+    /// `same_document` says whether two documents are equal, so that storing the
+    /// one over the other changes nothing.
+    #[must_use]
+    pub fn new(same_document: fn(&[u8], &[u8]) -> bool) -> Shard<W> {
+        Shard {
+            index: Index::default(),
+            queue: VecDeque::new(),
+            latest: HashMap::default(),
+            drafts: Vec::new(),
+            draft_count: 0,
+            unsettled_bytes: 0,
+            epoch: 0,
+            last_version: Version(0),
+            same_document,
+        }
+    }
+
+    /// Takes in a stored document that recovery found in the log.
+    pub fn restore_put(&mut self, id: &Id, version: Version, location: Location, document: &[u8]) {
+        self.index.put(id, version, location, document);
+    }
+
+    /// Takes in a removal that recovery found in the log.
+    pub fn restore_delete(&mut self, id: &Id) {
+        self.index.remove(id);
+    }
+
+    /// Ends recovery: new versions are larger than `highest`, the largest of the whole log.
+    ///
+    /// Shards count on their own from there. That keeps each document's versions
+    /// growing, because it has one owner until the next restart.
+    pub fn begin_versions_above(&mut self, highest: Version) {
+        assert!(
+            self.queue.is_empty(),
+            "recovery ends before the first operation"
+        );
+        self.last_version = highest;
+    }
+
+    /// How many durable documents the shard holds.
+    #[must_use]
+    pub fn document_count(&self) -> usize {
+        self.index.document_count()
+    }
+
+    /// Executes `op`, or queues it: `None` means that [`Shard::settle`] will give
+    /// the outcome to `waiter`.
+    pub fn execute(&mut self, op: Op, waiter: W) -> Option<Outcome> {
+        match op {
+            Op::Get { id } if self.latest.contains_key(&id) => {
+                self.queue.push_back(Queued::Read { id, waiter });
+                None
+            }
+            Op::Get { id } => Some(self.read(&id)),
+            Op::Put {
+                id,
+                document,
+                condition,
+                chosen,
+            } => {
+                let current = self.current(&id);
+                if !holds(condition.as_deref(), current.version) {
+                    return self.answer(current.unsettled, Outcome::ConditionFailed, waiter);
+                }
+                if let (Some(version), true) = (current.version, self.is_current(&id, &document)) {
+                    let outcome = Outcome::Stored {
+                        created: false,
+                        version,
+                    };
+                    return self.answer(current.unsettled, outcome, waiter);
+                }
+                let created = current.version.is_none();
+                self.write(id, Change::Put { document, created }, chosen, waiter)
+            }
+            Op::Delete { id, condition } => {
+                let current = self.current(&id);
+                if !holds(condition.as_deref(), current.version) {
+                    return self.answer(current.unsettled, Outcome::ConditionFailed, waiter);
+                }
+                if current.version.is_none() {
+                    return self.answer(current.unsettled, Outcome::Missing, waiter);
+                }
+                self.write(id, Change::Delete, Chosen::ByClient, waiter)
+            }
+        }
+    }
+
+    /// The records of the writes since the last call, for the log; `None`: there were none.
+    pub fn take_batch(&mut self) -> Option<Batch> {
+        if self.draft_count == 0 {
+            return None;
+        }
+        let bytes = std::mem::take(&mut self.drafts);
+        let count = std::mem::take(&mut self.draft_count);
+        Some(Batch {
+            epoch: self.epoch,
+            bytes,
+            count,
+        })
+    }
+
+    /// Applies what the log did with the oldest queued writes, and answers
+    /// everyone who waited for it, in the order of the queue.
+    ///
+    /// # Panics
+    /// Panics when the log settles more records than it was given.
+    pub fn settle(&mut self, settled: Settled, mut answer: impl FnMut(W, Outcome)) {
+        for location in settled.locations {
+            self.answer_up_to_a_write(&mut answer);
+            self.commit(location, &mut answer);
+        }
+        self.answer_up_to_a_write(&mut answer);
+        if let Some(refusal) = settled.refused {
+            self.refuse_all(refusal, &mut answer);
+        }
+    }
+
+    fn commit(&mut self, location: Location, answer: &mut impl FnMut(W, Outcome)) {
+        let Some(Queued::Write {
+            id,
+            version,
+            change,
+            waiter,
+        }) = self.queue.pop_front()
+        else {
+            panic!("the log settled a record that it was not given");
+        };
+        self.unsettled_bytes -= change.bytes();
+        self.forget_latest(&id);
+        let outcome = match change {
+            Change::Put { document, created } => {
+                self.index.put(&id, version, location, &document);
+                Outcome::Stored { created, version }
+            }
+            Change::Delete => {
+                assert!(
+                    self.index.remove(&id),
+                    "a removal is queued only for a document that exists"
+                );
+                Outcome::Deleted
+            }
+        };
+        answer(waiter, outcome);
+    }
+
+    fn answer_up_to_a_write(&mut self, answer: &mut impl FnMut(W, Outcome)) {
+        while !matches!(self.queue.front(), None | Some(Queued::Write { .. })) {
+            match self.queue.pop_front() {
+                Some(Queued::Read { id, waiter }) => answer(waiter, self.read(&id)),
+                Some(Queued::Answer { outcome, waiter }) => answer(waiter, outcome),
+                Some(Queued::Write { .. }) | None => unreachable!("looked at above"),
+            }
+        }
+    }
+
+    /// Nothing of the queue takes effect, and reads find the durable state.
+    fn refuse_all(&mut self, refusal: Refusal, answer: &mut impl FnMut(W, Outcome)) {
+        self.epoch += 1;
+        self.latest.clear();
+        self.drafts.clear();
+        self.draft_count = 0;
+        self.unsettled_bytes = 0;
+        for queued in std::mem::take(&mut self.queue) {
+            match queued {
+                Queued::Write { waiter, .. } | Queued::Answer { waiter, .. } => {
+                    answer(waiter, Outcome::Refused(refusal));
+                }
+                Queued::Read { id, waiter } => answer(waiter, self.read(&id)),
+            }
+        }
+    }
+
+    fn read(&self, id: &Id) -> Outcome {
+        match self.index.get(id) {
+            Some(entry) => Outcome::Found {
+                document: Bytes::copy_from_slice(entry.document()),
+                version: entry.version(),
+            },
+            None => Outcome::Missing,
+        }
+    }
+
+    /// Answers at once when the outcome rests on durable state, else from the queue.
+    fn answer(&mut self, unsettled: Unsettled, outcome: Outcome, waiter: W) -> Option<Outcome> {
+        match unsettled {
+            Unsettled::No => Some(outcome),
+            Unsettled::Yes => {
+                self.queue.push_back(Queued::Answer { outcome, waiter });
+                None
+            }
+        }
+    }
+
+    fn write(&mut self, id: Id, change: Change, chosen: Chosen, waiter: W) -> Option<Outcome> {
+        if self.unsettled_bytes > UNSETTLED_BYTES_MAX {
+            return Some(Outcome::Refused(Refusal::Overloaded));
+        }
+        self.last_version = Version(self.last_version.0 + 1);
+        let version = self.last_version;
+        let (kind, document) = match &change {
+            Change::Put { document, .. } => (Kind::Put, document.clone()),
+            Change::Delete => (Kind::Delete, Bytes::new()),
+        };
+        let flags = match chosen {
+            Chosen::ByClient => Flags::NONE,
+            Chosen::ByServer => Flags::CHOSEN_BY_SERVER,
+        };
+        let draft = Draft {
+            kind,
+            flags,
+            version,
+            expires_at_ms: 0,
+            id: &id,
+            document: &document,
+        };
+        encode(&mut self.drafts, &draft);
+        self.draft_count += 1;
+        self.unsettled_bytes += change.bytes();
+        let latest = self.latest.entry(id.clone()).or_insert(Latest {
+            state: None,
+            writes: 0,
+        });
+        latest.writes += 1;
+        latest.state = match kind {
+            Kind::Put => Some((version, document)),
+            _ => None,
+        };
+        self.queue.push_back(Queued::Write {
+            id,
+            version,
+            change,
+            waiter,
+        });
+        None
+    }
+
+    fn current(&self, id: &Id) -> Current {
+        match self.latest.get(id) {
+            Some(latest) => Current {
+                version: latest.state.as_ref().map(|(version, _)| *version),
+                unsettled: Unsettled::Yes,
+            },
+            None => Current {
+                version: self.index.get(id).map(|entry| entry.version()),
+                unsettled: Unsettled::No,
+            },
+        }
+    }
+
+    fn is_current(&self, id: &Id, document: &[u8]) -> bool {
+        match self.latest.get(id) {
+            Some(latest) => latest
+                .state
+                .as_ref()
+                .is_some_and(|(_, current)| (self.same_document)(current, document)),
+            None => {
+                let entry = self.index.get(id);
+                entry.is_some_and(|entry| (self.same_document)(entry.document(), document))
+            }
+        }
+    }
+
+    fn forget_latest(&mut self, id: &Id) {
+        let latest = self
+            .latest
+            .get_mut(id)
+            .expect("each queued write is counted");
+        latest.writes -= 1;
+        if latest.writes == 0 {
+            self.latest.remove(id);
+        }
+    }
+}
+
+impl Change {
+    fn bytes(&self) -> usize {
+        match self {
+            Change::Put { document, .. } => document.len(),
+            Change::Delete => 0,
+        }
+    }
+}
+
+/// The latest state of a document, queued writes included.
+struct Current {
+    version: Option<Version>,
+    unsettled: Unsettled,
+}
+
+/// Whether a state rests on writes that are still queued.
+enum Unsettled {
+    Yes,
+    No,
+}
+
+fn holds(condition: Option<&Condition>, current: Option<Version>) -> bool {
+    condition.is_none_or(|condition| condition.holds(current))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::SegmentNumber;
+
+    fn shard() -> Shard<u32> {
+        Shard::new(|a, b| a == b)
+    }
+
+    fn put(id: i64, document: &'static str) -> Op {
+        let document = Bytes::from_static(document.as_bytes());
+        Op::Put {
+            id: Id::Integer(id),
+            document,
+            condition: None,
+            chosen: Chosen::ByClient,
+        }
+    }
+
+    fn get(id: i64) -> Op {
+        Op::Get {
+            id: Id::Integer(id),
+        }
+    }
+
+    fn delete(id: i64) -> Op {
+        Op::Delete {
+            id: Id::Integer(id),
+            condition: None,
+        }
+    }
+
+    fn found(document: &'static str, version: u64) -> Outcome {
+        let document = Bytes::from_static(document.as_bytes());
+        Outcome::Found {
+            document,
+            version: Version(version),
+        }
+    }
+
+    fn stored(created: bool, version: u64) -> Outcome {
+        Outcome::Stored {
+            created,
+            version: Version(version),
+        }
+    }
+
+    /// Settles `count` records, or refuses the next one, and lists the answers.
+    fn settle(shard: &mut Shard<u32>, count: u32, refused: Option<Refusal>) -> Vec<(u32, Outcome)> {
+        let location = |n| Location {
+            segment: SegmentNumber(1),
+            offset: 64 * n,
+        };
+        let locations = (1..=count).map(location).collect();
+        let mut answers = Vec::new();
+        shard.settle(Settled { locations, refused }, |waiter, outcome| {
+            answers.push((waiter, outcome))
+        });
+        answers
+    }
+
+    #[test]
+    fn nothing_is_shown_before_it_is_settled() {
+        let mut shard = shard();
+        assert_eq!(shard.execute(put(1, "a"), 10), None);
+        assert_eq!(
+            shard.execute(get(1), 11),
+            None,
+            "a read waits for the write before it"
+        );
+        assert_eq!(
+            shard.execute(get(2), 12),
+            Some(Outcome::Missing),
+            "other ids do not wait"
+        );
+        assert_eq!(shard.document_count(), 0);
+        assert_eq!(
+            settle(&mut shard, 1, None),
+            [(10, stored(true, 1)), (11, found("a", 1))]
+        );
+        assert_eq!(shard.execute(get(1), 13), Some(found("a", 1)));
+    }
+
+    #[test]
+    fn each_waiter_sees_the_writes_before_it_and_none_after() {
+        let mut shard = shard();
+        for (waiter, op) in [put(1, "a"), get(1), put(1, "b"), delete(1), get(1)]
+            .into_iter()
+            .enumerate()
+        {
+            assert_eq!(shard.execute(op, u32::try_from(waiter).expect("few")), None);
+        }
+        assert_eq!(
+            settle(&mut shard, 1, None),
+            [(0, stored(true, 1)), (1, found("a", 1))]
+        );
+        assert_eq!(
+            settle(&mut shard, 2, None),
+            [
+                (2, stored(false, 2)),
+                (3, Outcome::Deleted),
+                (4, Outcome::Missing)
+            ]
+        );
+    }
+
+    #[test]
+    fn an_equal_document_writes_nothing() {
+        let mut shard = shard();
+        shard.execute(put(1, "a"), 0);
+        assert_eq!(
+            shard.execute(put(1, "a"), 1),
+            None,
+            "its answer still waits for the disk"
+        );
+        assert_eq!(shard.take_batch().map(|batch| batch.count), Some(1));
+        assert_eq!(
+            settle(&mut shard, 1, None),
+            [(0, stored(true, 1)), (1, stored(false, 1))]
+        );
+        assert_eq!(shard.execute(put(1, "a"), 2), Some(stored(false, 1)));
+        assert!(shard.take_batch().is_none());
+    }
+
+    #[test]
+    fn conditions_are_judged_on_queued_state_and_answered_after_it() {
+        let mut shard = shard();
+        let create = |waiter, shard: &mut Shard<u32>| {
+            let Op::Put {
+                id,
+                document,
+                chosen,
+                ..
+            } = put(1, "a")
+            else {
+                unreachable!()
+            };
+            let condition = Some(Box::new(Condition::absent()));
+            shard.execute(
+                Op::Put {
+                    id,
+                    document,
+                    condition,
+                    chosen,
+                },
+                waiter,
+            )
+        };
+        assert_eq!(create(0, &mut shard), None);
+        assert_eq!(create(1, &mut shard), None);
+        assert_eq!(
+            settle(&mut shard, 1, None),
+            [(0, stored(true, 1)), (1, Outcome::ConditionFailed)]
+        );
+        assert_eq!(create(2, &mut shard), Some(Outcome::ConditionFailed));
+    }
+
+    #[test]
+    fn a_refused_record_takes_all_later_writes_with_it() {
+        let mut shard = shard();
+        shard.execute(put(1, "a"), 0);
+        shard.execute(put(2, "b"), 1);
+        shard.execute(get(2), 2);
+        shard.execute(put(2, "c"), 3);
+        let refusal = Outcome::Refused(Refusal::DiskFull);
+        assert_eq!(
+            settle(&mut shard, 1, Some(Refusal::DiskFull)),
+            [
+                (0, stored(true, 1)),
+                (1, refusal.clone()),
+                (2, Outcome::Missing),
+                (3, refusal)
+            ]
+        );
+        assert_eq!(shard.execute(get(1), 4), Some(found("a", 1)));
+        shard.execute(put(2, "d"), 5);
+        let batch = shard.take_batch().expect("a write is queued");
+        assert_eq!(
+            (batch.epoch, batch.count),
+            (1, 1),
+            "refused drafts are not sent again"
+        );
+        assert_eq!(
+            settle(&mut shard, 1, None),
+            [(5, stored(true, 4))],
+            "versions never come back"
+        );
+    }
+
+    #[test]
+    fn too_many_unsettled_bytes_are_refused() {
+        let mut shard = shard();
+        shard.execute(put(1, "a"), 0);
+        shard.unsettled_bytes += UNSETTLED_BYTES_MAX;
+        let refusal = Outcome::Refused(Refusal::Overloaded);
+        assert_eq!(shard.execute(put(2, "b"), 1), Some(refusal));
+        shard.unsettled_bytes -= UNSETTLED_BYTES_MAX;
+        settle(&mut shard, 1, None);
+        assert_eq!(shard.execute(put(2, "b"), 2), None);
+    }
+}
