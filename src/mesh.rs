@@ -305,6 +305,9 @@ mod tests {
                         "capacity {parcels_max}"
                     );
                 }
+                for executor in executors {
+                    executor.join().expect("the executor ends in peace");
+                }
             }
         }
     }

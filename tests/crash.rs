@@ -466,10 +466,25 @@ fn a_tail_torn_by_zeros_is_cut_and_reported() {
     with_torn_tail(|bytes, start, _| bytes[start + 50..].fill(0));
 }
 
+/// A crash cannot shorten a segment, which has its full length before it is used.
 #[test]
-fn a_tail_torn_by_the_end_of_the_file_is_cut_and_reported() {
-    with_torn_tail(|bytes, _, end| bytes.truncate(end - 10));
-    with_torn_tail(|bytes, start, _| bytes.truncate(start));
+fn a_segment_that_lost_its_end_is_refused() {
+    let data = TempDir::new();
+    let launch = Launch::serve(data.path()).cores(2).small_segments();
+    let server = launch.start();
+    assert_eq!(server.connect().put("/docs/1", "\"findme\"").status, 201);
+    server.kill();
+    let (file, start) = find_bytes(data.path(), b"findme");
+    let mut bytes = fs::read(&file).expect("the segment can be read");
+    bytes.truncate(start);
+    fs::write(&file, &bytes).expect("the segment can be written");
+    let exit = launch.run();
+    assert_eq!(exit.code, Some(1), "{exit:?}");
+    let file = file.to_string_lossy().into_owned();
+    assert!(
+        exit.stderr.contains(&file) && exit.stderr.contains("4096"),
+        "{exit:?}"
+    );
 }
 
 #[test]

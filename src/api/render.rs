@@ -242,14 +242,18 @@ impl Reply<'_, '_> {
             Err(problem) => return self.problem(&problem),
         };
         let mut parts: Vec<&[u8]> = Vec::with_capacity(2 * values.len() + 2);
-        parts.push(b"{\"values\":[");
+        let (open, close): (&[u8], &[u8]) = match command {
+            Command::Only(_) => (b"{\"values\":[", b"]}"),
+            Command::FilterBool { .. } => (b"[", b"]"),
+        };
+        parts.push(open);
         for (n, value) in values.iter().enumerate() {
             if n > 0 {
                 parts.push(b",");
             }
             parts.push(value.as_bytes());
         }
-        parts.push(b"]}");
+        parts.push(close);
         self.json(Status::Ok, &parts);
     }
 }

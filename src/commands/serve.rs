@@ -42,7 +42,7 @@ pub struct ServeArgs {
 
     /// How many cores to run on [default: every CPU that the process may use]; more than
     /// there are CPUs run unpinned
-    #[arg(long, value_name = "N", env = "OXDAAS_CORES",
+    #[arg(long, value_name = "N", env = "OXDAAS_CORES", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u16).range(1..=256))]
     cores: Option<u16>,
 

@@ -47,7 +47,7 @@ pub enum DirectoryError {
     #[error("{path} is not a directory; give --data-dir a directory", path = .0.display())]
     NotADirectory(PathBuf),
     /// Another process uses it.
-    #[error("{path} is in use by process {holder}; stop it, or give --data-dir another directory", path = .path.display())]
+    #[error("{path} is locked, in use by process {holder}; stop it, or give --data-dir another directory", path = .path.display())]
     Locked {
         /// The directory.
         path: PathBuf,

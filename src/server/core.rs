@@ -10,7 +10,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// How often connections are looked at for timeouts.
-const TICK: Duration = Duration::from_millis(250);
+pub const TICK: Duration = Duration::from_millis(250);
 
 /// Who waits for the outcome of an operation on this core's shard.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,18 @@ pub struct Process {
     pub connections: AtomicUsize,
     /// Cores that have no connection left and will never have one again.
     pub drained: AtomicUsize,
+    /// For each core, the descriptor that wakes it; set once all cores run.
+    pub wakes: OnceLock<Vec<OwnedFd>>,
+}
+
+impl Process {
+    /// Makes every core go through a turn.
+    pub fn wake_all(&self) {
+        for wake in self.wakes.get().into_iter().flatten() {
+            // Fails only when the counter is at its maximum, and then the core wakes anyway.
+            let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
+        }
+    }
 }
 
 /// A core and everything it owns.
@@ -181,8 +193,10 @@ impl Core {
             Event::Accepted { socket, more } => {
                 match socket {
                     Ok(socket) => self.welcome(socket, ring),
+                    // Draining stopped the listener.
+                    Err(_) if self.accepting == Accepting::Off => {}
                     Err(error) => {
-                        tracing::warn!(core = self.id.0, %error, "a connection was not accepted")
+                        tracing::warn!(core = self.id.0, %error, "a connection was not accepted");
                     }
                 }
                 if !more && self.accepting == Accepting::On {
@@ -294,14 +308,11 @@ impl Core {
         if !self.counted_as_drained && self.desk.is_empty() {
             self.counted_as_drained = true;
             self.process.drained.fetch_add(1, Ordering::AcqRel);
+            self.process.wake_all();
         }
         // Until all connections of all cores have ended, peers may still call.
         let all = usize::from(self.config.cores);
-        let done = self.counted_as_drained && self.process.drained.load(Ordering::Acquire) == all;
-        if !done {
-            self.alarm.raise();
-        }
-        done && self.mesh.is_flushed()
+        self.process.drained.load(Ordering::Acquire) == all && self.mesh.is_flushed()
     }
 }
 

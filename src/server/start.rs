@@ -17,7 +17,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::{
-    core::{Core, Parts, Process, Waiter},
+    core::{Core, Parts, Process, TICK, Waiter},
     log_core::{LogCore, LogPort},
     preflight::{self, PreflightError},
     ring::Ring,
@@ -83,7 +83,6 @@ pub struct Running {
     /// What recovery cut from the log: records that were never acknowledged.
     pub cut: Option<String>,
     process: Arc<Process>,
-    wakes: Vec<OwnedFd>,
     executors: Vec<ExecutorJoinHandle<bool>>,
 }
 
@@ -91,10 +90,7 @@ impl Running {
     /// Makes the server answer what is in flight and end.
     pub fn stop(&self) {
         self.process.draining.store(true, Ordering::Relaxed);
-        for wake in &self.wakes {
-            // The counter of an eventfd takes 2^64 - 2 of these.
-            let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
-        }
+        self.process.wake_all();
     }
 
     /// Waits for the end; whether everything was synced and the log closed cleanly.
@@ -174,13 +170,13 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         executors.push(executor);
     }
     let cut = recovered.verdict.cut.map(|cut| cut.to_string());
+    process.wakes.set(wakes).expect("set once, here");
     Ok(Running {
         address,
         document_count,
         recovery,
         cut,
         process,
-        wakes,
         executors,
     })
 }
@@ -313,6 +309,7 @@ impl Launch {
             }
         };
         ring.raise_when_woken(Rc::clone(&alarm));
+        raise_every(TICK, Rc::clone(&alarm));
         let _ = ready.send(ring.wake().try_clone_to_owned());
         let core = Core::new(Parts {
             id: self.id,
@@ -334,6 +331,17 @@ impl Launch {
             _ => true,
         }
     }
+}
+
+/// Raises `alarm` again and again, so that timeouts are seen also when nothing happens.
+fn raise_every(interval: Duration, alarm: Rc<Alarm>) {
+    glommio::spawn_local(async move {
+        loop {
+            glommio::timer::sleep(interval).await;
+            alarm.raise();
+        }
+    })
+    .detach();
 }
 
 /// Finds out whether the address is free, and which port a request for port 0 gets.

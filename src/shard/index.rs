@@ -232,7 +232,7 @@ mod tests {
                 1 => Id::Integer(i64::from(u16::try_from(pick % 700).expect("small")) << 32),
                 _ => Id::Integer(-i64::try_from(pick % 700).expect("small")),
             };
-            if pick % 7 == 0 {
+            if pick.is_multiple_of(7) {
                 assert_eq!(index.remove(&id), model.remove(&id).is_some());
             } else {
                 let document = vec![b'x'; usize::try_from(pick % 300).expect("small")];

@@ -123,7 +123,7 @@ fn a_directory_in_use_names_its_holder() {
     let scratch = Scratch::new("lock");
     let first = Directory::open(&scratch.0).expect("opens");
     let error = Directory::open(&scratch.0).expect_err("in use");
-    let expected = format!("is in use by process {};", std::process::id());
+    let expected = format!("is locked, in use by process {};", std::process::id());
     assert!(error.to_string().contains(&expected), "{error}");
     drop(first);
     Directory::open(&scratch.0).expect("free again");
