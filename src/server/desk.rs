@@ -215,7 +215,7 @@ impl Desk {
             let connection = &mut self.connections[index(token)];
             connection.listed = false;
             if self.draining && connection.stage == Stage::Open && connection.is_quiet() {
-                connection.end();
+                shut_both(connection);
             }
             advance(connection, token, now_ms, ring);
             if connection.is_free() {
@@ -242,8 +242,7 @@ impl Desk {
         for (token, why) in overdue {
             let (connection, date) = self.connection_and_date(token);
             match why {
-                Overdue::Idle => connection.end(),
-                Overdue::Peer => shut_both(connection),
+                Overdue::Idle | Overdue::Peer => shut_both(connection),
                 Overdue::Request(message) => {
                     connection.end_with(&Problem::new(Code::Timeout, message), date);
                     connection.render_ready(date);

@@ -39,6 +39,11 @@ const BACKLOG: i32 = 16 * 1024;
 /// Bytes of io_uring buffers of each executor: its files are few, its sockets have a ring of their own.
 const IO_MEMORY_BYTES: usize = 1024 * 1024;
 
+/// How long a port that is in use is tried again.
+const PORT_PATIENCE: Duration = Duration::from_secs(1);
+/// The pause between two such tries.
+const PORT_RETRY: Duration = Duration::from_millis(20);
+
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -347,14 +352,25 @@ fn raise_every(interval: Duration, alarm: Rc<Alarm>) {
 /// Finds out whether the address is free, and which port a request for port 0 gets.
 ///
 /// Without SO_REUSEPORT: with it, a second server would silently share the port.
+/// Tried for a while: the kernel takes an io_uring down after its process ended, and
+/// the sockets of a server that was killed stay open until then.
 fn probe(address: SocketAddr) -> Result<SocketAddr, StartError> {
-    let socket = || -> io::Result<SocketAddr> {
-        let socket = tcp_socket(address)?;
-        rustix::net::bind(&socket, &address)?;
-        rustix::net::listen(&socket, 1)?;
-        TcpListener::from(socket).local_addr()
-    };
-    socket().map_err(|source| StartError::Listen { address, source })
+    let until = Instant::now() + PORT_PATIENCE;
+    loop {
+        match bind_alone(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                std::thread::sleep(PORT_RETRY);
+            }
+            result => return result.map_err(|source| StartError::Listen { address, source }),
+        }
+    }
+}
+
+fn bind_alone(address: SocketAddr) -> io::Result<SocketAddr> {
+    let socket = tcp_socket(address)?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, 1)?;
+    TcpListener::from(socket).local_addr()
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
