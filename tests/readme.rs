@@ -1,0 +1,37 @@
+//! The README says what the server does: its lists are held against the code.
+
+use oxdaas::{api::Code, limits};
+
+const README: &str = include_str!("../README.md");
+
+#[test]
+fn every_error_code_is_listed_with_its_status() {
+    for code in Code::ALL {
+        let name = format!("`{}`", code.text());
+        let status = code.status().code().to_string();
+        let listed = README
+            .lines()
+            .any(|line| line.starts_with("| ") && line.contains(&name) && line.contains(&status));
+        assert!(listed, "{name} is not listed under {status}");
+    }
+}
+
+#[test]
+fn the_limits_are_those_of_the_code() {
+    let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
+    for expected in [
+        format!("| request line | {} |", kib(limits::REQUEST_LINE_BYTES_MAX)),
+        format!(
+            "| request head | {}, {} fields |",
+            kib(limits::HEAD_BYTES_MAX),
+            limits::HEAD_FIELDS_MAX
+        ),
+        format!("| JSON nesting | {} |", limits::JSON_DEPTH_MAX),
+        format!(
+            "| requests of a connection in flight | {} |",
+            limits::PIPELINE_MAX
+        ),
+    ] {
+        assert!(README.contains(&expected), "{expected}");
+    }
+}
