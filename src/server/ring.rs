@@ -25,7 +25,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd},
     ptr::NonNull,
     rc::Rc,
-    sync::atomic::{AtomicU16, Ordering},
+    sync::atomic::{AtomicU16, Ordering, fence},
 };
 
 use glommio::io::BufferedFile;
@@ -232,11 +232,17 @@ impl Ring {
         self.submit_send(key);
     }
 
-    /// Hands what was asked for to the kernel and lets it report what is done.
+    /// Hands what was asked for to the kernel and lets it report what is done; no
+    /// system call when there is neither.
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`; none of them is expected.
     pub fn submit(&mut self) -> io::Result<()> {
+        let submission = self.ring.submission();
+        if submission.is_empty() && !submission.taskrun() && !submission.cq_overflow() {
+            return Ok(());
+        }
+        drop(submission);
         match self.ring.submit() {
             Ok(_) => Ok(()),
             // Completions must be taken first, and will be, in the next turn.
@@ -246,6 +252,11 @@ impl Ring {
         }
     }
 
+    /// Whether the kernel has reported something that was not taken yet.
+    pub fn has_events(&mut self) -> bool {
+        !self.events.is_empty() || !self.ring.completion().is_empty()
+    }
+
     /// Makes the kernel signal [`Ring::wake`] from now on; whether nothing has
     /// happened yet, so that the caller may wait for that signal.
     ///
@@ -253,8 +264,11 @@ impl Ring {
     /// As [`Ring::submit`].
     pub fn prepare_to_sleep(&mut self) -> io::Result<bool> {
         self.ring.completion().enable_eventfd();
+        // The kernel marks work as pending before it looks whether to signal; we do it the other
+        // way round, so one of the two sees the other.
+        fence(Ordering::SeqCst);
         self.submit()?;
-        let quiet = self.ring.completion().is_empty() && self.events.is_empty();
+        let quiet = !self.has_events();
         if !quiet {
             self.ring.completion().disable_eventfd();
         }
