@@ -449,3 +449,25 @@ fn the_log_core_may_be_any_core() {
         assert_eq!(server.connect().get(&format!("/docs/0-{n}")).text(), "1");
     }
 }
+
+/// `prlimit` starts the server with less locked memory than an executor needs.
+#[test]
+fn too_little_locked_memory_is_told_with_its_remedy() {
+    let data = TempDir::new();
+    let output = std::process::Command::new("prlimit")
+        .args([
+            "--memlock=65536:65536",
+            env!("CARGO_BIN_EXE_oxdaas"),
+            "serve",
+        ])
+        .args(["--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(data.path())
+        .output()
+        .expect("prlimit is part of util-linux, which is essential");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("65536") && stderr.contains("ulimit -l"),
+        "{stderr}"
+    );
+}

@@ -35,11 +35,6 @@ use crate::{
 /// How often connections are looked at for timeouts.
 pub const TICK: Duration = Duration::from_millis(250);
 
-/// Turns that a core may take in a row while its sockets keep it busy. A pass of the
-/// executor costs four system calls, measured as a tenth of a request's CPU time when
-/// it is made every turn; peers and the log wait for it.
-const TURNS_MAX: u32 = 4;
-
 /// Who waits for the outcome of an operation on this core's shard.
 #[derive(Clone, Copy, Debug)]
 pub enum Waiter {
@@ -147,14 +142,8 @@ impl Core {
     pub async fn run(mut self, mut ring: Ring) {
         ring.accept(self.listener.as_fd());
         self.accepting = Accepting::On;
-        let mut turns = 0;
         loop {
             let worked = self.turn(&mut ring);
-            turns += 1;
-            if ring.has_events() && turns < TURNS_MAX {
-                continue;
-            }
-            turns = 0;
             if self.process.draining.load(Ordering::Relaxed) && self.drain(&mut ring) {
                 return;
             }

@@ -252,11 +252,6 @@ impl Ring {
         }
     }
 
-    /// Whether the kernel has reported something that was not taken yet.
-    pub fn has_events(&mut self) -> bool {
-        !self.events.is_empty() || !self.ring.completion().is_empty()
-    }
-
     /// Makes the kernel signal [`Ring::wake`] from now on; whether nothing has
     /// happened yet, so that the caller may wait for that signal.
     ///
@@ -268,7 +263,7 @@ impl Ring {
         // way round, so one of the two sees the other.
         fence(Ordering::SeqCst);
         self.submit()?;
-        let quiet = !self.has_events();
+        let quiet = self.ring.completion().is_empty() && self.events.is_empty();
         if !quiet {
             self.ring.completion().disable_eventfd();
         }
