@@ -96,6 +96,15 @@ pub trait Disk: Debug + Send + Sync + 'static {
 
 /// A segment's bytes for writing, shared with its file.
 pub trait Map: Send + 'static {
+    /// Finds out whether the `length` bytes at `offset` can be written.
+    ///
+    /// # Errors
+    /// When the disk is failing, so that writing them would end the process.
+    ///
+    /// # Panics
+    /// If they are not within the segment.
+    fn prepare(&mut self, offset: u32, length: u32) -> io::Result<()>;
+
     /// Lets `fill` write the `length` bytes at `offset`.
     ///
     /// # Panics

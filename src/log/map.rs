@@ -6,7 +6,7 @@
 
 use std::{fs::File, io};
 
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::{Advice, MmapMut, MmapOptions};
 
 use super::{disk::Map, position::index};
 
@@ -33,6 +33,21 @@ impl SegmentMap {
 }
 
 impl Map for SegmentMap {
+    /// `MADV_POPULATE_WRITE` takes the page faults of the writes that follow, and where one of
+    /// them would have raised SIGBUS it returns an error (madvise(2)).
+    fn prepare(&mut self, offset: u32, length: u32) -> io::Result<()> {
+        let populate = || {
+            self.0
+                .advise_range(Advice::PopulateWrite, index(offset), index(length))
+        };
+        loop {
+            match populate() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
     fn fill(&mut self, offset: u32, length: u32, fill: impl FnOnce(&mut [u8])) {
         let start = index(offset);
         fill(&mut self.0[start..start + index(length)]);

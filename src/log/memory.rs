@@ -239,6 +239,10 @@ pub(super) struct MemoryFile(Shared);
 pub(super) struct MemoryMap(Shared);
 
 impl Map for MemoryMap {
+    fn prepare(&mut self, _offset: u32, _length: u32) -> io::Result<()> {
+        Ok(())
+    }
+
     fn fill(&mut self, offset: u32, length: u32, fill: impl FnOnce(&mut [u8])) {
         let start = index(offset);
         fill(&mut lock(&self.0).written[start..start + index(length)]);

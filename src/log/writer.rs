@@ -140,6 +140,28 @@ impl<D: Disk> Writer<D> {
         })
     }
 
+    /// Makes sure that the next `bytes` of drafts can be written, as far as they fit the
+    /// current segment; once for many drafts, because it is a system call.
+    ///
+    /// # Errors
+    /// [`AppendError::Poisoned`], also when the disk turns out to be failing.
+    ///
+    /// # Panics
+    /// If a roll is under way.
+    pub fn prepare(&mut self, bytes: u32) -> Result<(), AppendError> {
+        self.check_writable()?;
+        let offset = self.last().used_bytes;
+        let bytes = bytes.min(self.room_bytes());
+        if bytes > 0
+            && let Err(error) = self.current.map.prepare(offset, bytes)
+        {
+            tracing::error!(%error, "the log cannot be written; writes are refused until a restart");
+            self.poison();
+            return Err(AppendError::Poisoned);
+        }
+        Ok(())
+    }
+
     /// Appends `draft`, as [`encode`] wrote it; its number is
     /// [`appended`](Writer::appended) then.
     ///

@@ -144,15 +144,22 @@ impl LogCore {
         if batch.epoch != self.epochs[core.index()] {
             return;
         }
+        let mut rest = batch.bytes.len();
+        // A failing disk poisons the writer here, and then every append says so.
+        let _ = self.writer.prepare(drafts_bytes(rest));
         for draft in drafts(&batch.bytes) {
             let appended = match self.writer.append(draft) {
                 Err(AppendError::NoRoom) => match self.roll(draft.len()).await {
-                    Ok(()) => self.writer.append(draft).map_err(|_| Refusal::LogPoisoned),
+                    Ok(()) => {
+                        let _ = self.writer.prepare(drafts_bytes(rest));
+                        self.writer.append(draft).map_err(|_| Refusal::LogPoisoned)
+                    }
                     Err(refusal) => Err(refusal),
                 },
                 Err(AppendError::Poisoned) => Err(Refusal::LogPoisoned),
                 Ok(location) => Ok(location),
             };
+            rest -= draft.len();
             let settled = &mut self.round[core.index()].settled;
             match appended {
                 Ok(location) => settled.locations.push(location),
@@ -351,6 +358,11 @@ impl<T: 'static> Background<T> {
         self.under_way &= result.is_none();
         result
     }
+}
+
+fn drafts_bytes(bytes: usize) -> u32 {
+    // A batch beyond 4 GiB is prepared in part; unsettled bytes are bounded far below.
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 async fn open(path: &PathBuf) -> Result<BufferedFile, String> {

@@ -10,6 +10,7 @@
 )]
 
 pub mod client;
+pub mod image;
 pub mod random;
 pub mod server;
 

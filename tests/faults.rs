@@ -1,0 +1,324 @@
+//! A disk that loses power, is full, or fails: on file systems of our own in
+//! loop-mounted images. Root only.
+
+mod support;
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use support::{
+    assert_error,
+    client::{Client, Expected, Response, request},
+    image::{Image, can_mount},
+    json,
+    server::{Launch, Server},
+};
+
+const EXT4: &[&str] = &["mkfs.ext4", "-q", "-F"];
+const XFS: &[&str] = &["mkfs.xfs", "-q", "-f"];
+
+/// Connections that write at the same time.
+const WRITERS: usize = 4;
+/// Documents of each writer, overwritten again and again.
+const IDS: usize = 40;
+
+/// What one document may be after the fall: at least `known`, at most `tried`.
+#[derive(Clone, Copy, Default)]
+struct Bounds {
+    /// The last value that was acknowledged or read.
+    known: u64,
+    /// The last value that was sent.
+    tried: u64,
+}
+
+#[test]
+fn what_was_acknowledged_or_read_survives_power_loss() {
+    if !can_mount() {
+        return;
+    }
+    for (mkfs, mebibytes) in [(EXT4, 64), (XFS, 320), (EXT4, 64)] {
+        let image = Image::new(mkfs, mebibytes);
+        let launch = Launch::serve(&image.data())
+            .cores(2)
+            .args(&["--segment-bytes", "262144"]);
+        let mut documents = vec![[Bounds::default(); IDS]; WRITERS];
+        for round in 0..2 {
+            let server = launch.start();
+            check_all(&server, &mut documents, mkfs[0], round);
+            overwrite_until_the_power_goes(&server, &image, &mut documents);
+            server.kill();
+            image.remount();
+        }
+        let server = launch.start();
+        check_all(&server, &mut documents, mkfs[0], 2);
+        server.stop();
+    }
+}
+
+/// Each writer overwrites its documents with growing numbers and reads some back.
+fn overwrite_until_the_power_goes(server: &Server, image: &Image, documents: &mut [[Bounds; IDS]]) {
+    let writing = AtomicBool::new(true);
+    thread::scope(|scope| {
+        for (writer, bounds) in documents.iter_mut().enumerate() {
+            let (writing, mut client) = (&writing, server.connect());
+            scope.spawn(move || {
+                for turn in 0.. {
+                    let id = turn * 7 % IDS;
+                    let target = format!("/docs/{}", writer * IDS + id);
+                    let bounds = &mut bounds[id];
+                    bounds.tried += 1;
+                    let value = bounds.tried;
+                    let put = exchange(&mut client, "PUT", &target, value.to_string().as_bytes());
+                    match put {
+                        Some((200 | 201, _)) => bounds.known = value,
+                        _ if writing.load(Ordering::SeqCst) => panic!("{target}: {put:?}"),
+                        _ => return,
+                    }
+                    if turn % 5 == 0
+                        && let Some((200, body)) = exchange(&mut client, "GET", &target, b"")
+                    {
+                        bounds.known = body.parse().expect("a number");
+                    }
+                }
+            });
+        }
+        thread::sleep(Duration::from_millis(700));
+        writing.store(false, Ordering::SeqCst);
+        image.cut_power();
+        // The connections end when the caller kills the server, or with an error answer.
+        thread::sleep(Duration::from_millis(50));
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_raw(i32::try_from(server.pid()).expect("a pid"))
+                .expect("a pid"),
+            rustix::process::Signal::KILL,
+        );
+    });
+}
+
+fn check_all(server: &Server, documents: &mut [[Bounds; IDS]], mkfs: &str, round: usize) {
+    let mut client = server.connect();
+    for (writer, bounds) in documents.iter_mut().enumerate() {
+        for (id, bounds) in bounds.iter_mut().enumerate() {
+            let target = format!("/docs/{}", writer * IDS + id);
+            let (status, body) = exchange(&mut client, "GET", &target, b"").expect("it answers");
+            let found = if status == 404 {
+                0
+            } else {
+                body.parse().expect("a number")
+            };
+            assert!(
+                (bounds.known..=bounds.tried).contains(&found),
+                "{mkfs}, round {round}, {target}: found {found}, known {}, tried {}",
+                bounds.known,
+                bounds.tried
+            );
+            *bounds = Bounds {
+                known: found,
+                tried: found,
+            };
+        }
+    }
+}
+
+/// A write under `everysec`: when it was sent, when it was acknowledged.
+struct Write {
+    id: u64,
+    sent: Instant,
+    acknowledged: Instant,
+}
+
+#[test]
+fn everysec_loses_at_most_the_last_two_seconds_and_leaves_no_hole() {
+    if !can_mount() {
+        return;
+    }
+    let image = Image::new(EXT4, 128);
+    let launch = Launch::serve(&image.data()).cores(2).args(&[
+        "--fsync",
+        "everysec",
+        "--segment-bytes",
+        "1048576",
+    ]);
+    let server = launch.start();
+    let writes = Mutex::new(Vec::new());
+    let writing = AtomicBool::new(true);
+    let mut cut = Instant::now();
+    thread::scope(|scope| {
+        for writer in 0..4_u64 {
+            let (writes, writing, mut client) = (&writes, &writing, server.connect());
+            scope.spawn(move || {
+                let mut own = Vec::new();
+                for n in 0.. {
+                    let (id, sent) = (writer * 1_000_000 + n, Instant::now());
+                    let put = exchange(&mut client, "PUT", &format!("/docs/{id}"), b"1");
+                    // What is acknowledged after the cut is not counted: the power was off.
+                    if !writing.load(Ordering::SeqCst)
+                        || put.is_none_or(|(status, _)| status != 201)
+                    {
+                        break;
+                    }
+                    own.push(Write {
+                        id,
+                        sent,
+                        acknowledged: Instant::now(),
+                    });
+                }
+                writes.lock().expect("no panic").extend(own);
+            });
+        }
+        thread::sleep(Duration::from_millis(3500));
+        writing.store(false, Ordering::SeqCst);
+        cut = Instant::now();
+        image.cut_power();
+    });
+    server.kill();
+    image.remount();
+    let server = launch.start();
+    let mut client = server.connect();
+    let writes = writes.into_inner().expect("no panic");
+    let (mut missing, mut present) = (Vec::new(), Vec::new());
+    for write in &writes {
+        match exchange(&mut client, "GET", &format!("/docs/{}", write.id), b"") {
+            Some((200, _)) => present.push(write),
+            Some((404, _)) => missing.push(write),
+            other => panic!("{other:?}"),
+        }
+    }
+    println!("{} present, {} missing", present.len(), missing.len());
+    assert!(present.len() > 100, "something was written");
+    let last_sent = present
+        .iter()
+        .map(|write| write.sent)
+        .max()
+        .expect("not empty");
+    for write in missing {
+        assert!(
+            cut - write.acknowledged < Duration::from_secs(2),
+            "{} is too old to miss",
+            write.id
+        );
+        assert!(
+            write.acknowledged >= last_sent,
+            "{} is missing though later writes are there",
+            write.id
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_takes_them_again_once_there_is_room() {
+    if !can_mount() {
+        return;
+    }
+    for segment_bytes in ["67108864", "1048576"] {
+        let image = Image::new(EXT4, 32);
+        let ballast = image.root().join("ballast");
+        std::fs::write(&ballast, vec![1; 8 << 20]).expect("there is room for the ballast");
+        let launch = Launch::serve(&image.data())
+            .cores(2)
+            .args(&["--segment-bytes", segment_bytes]);
+        let server = launch.start();
+        let mut client = server.connect();
+        let document = |n: usize| format!("\"{n}-{}\"", "x".repeat(100_000));
+        let stored = fill(&mut client, 0, &document);
+        assert!(stored > 20, "only {stored} documents fit");
+        // Reads and removals go on, and so do writes that fit.
+        assert_eq!(client.get("/docs/0").text(), document(0));
+        assert_eq!(client.delete("/docs/1").status, 204);
+        assert_eq!(client.get("/docs/1").status, 404);
+        assert_eq!(client.put("/docs/small", "1").status, 201);
+        let refused = client.put("/docs/2", document(3));
+        assert_refused(&refused, 507, "disk_full");
+        assert_eq!(
+            client.get("/docs/2").text(),
+            document(2),
+            "a refused write changes nothing"
+        );
+
+        std::fs::remove_file(&ballast).expect("the ballast is there");
+        rustix::fs::sync();
+        let more = fill(&mut client, 10_000, &document);
+        assert!(more > 20, "only {more} documents fit after room was made");
+
+        server.stop();
+        let server = launch.start();
+        let mut client = server.connect();
+        for n in (0..stored).filter(|&n| n != 1).chain(10_000..10_000 + more) {
+            assert_eq!(client.get(&format!("/docs/{n}")).text(), document(n), "{n}");
+        }
+        assert_eq!(client.get("/docs/1").status, 404);
+    }
+}
+
+/// Stores documents from number `from` on until the disk is full; how many fit.
+fn fill(client: &mut Client, from: usize, document: &impl Fn(usize) -> String) -> usize {
+    for n in from.. {
+        let response = client.put(&format!("/docs/{n}"), document(n));
+        if response.status != 201 {
+            assert_refused(&response, 507, "disk_full");
+            return n - from;
+        }
+        assert!(n - from < 1000, "a disk of 32 MiB ends some time");
+    }
+    unreachable!("the loop has no end of its own")
+}
+
+#[test]
+fn a_failed_sync_is_final_and_reads_go_on() {
+    if !can_mount() {
+        return;
+    }
+    let image = Image::new(EXT4, 64);
+    let launch = Launch::serve(&image.data()).cores(2);
+    let server = launch.start();
+    let mut client = server.connect();
+    for n in 0..50 {
+        assert_eq!(client.put(&format!("/docs/{n}"), n.to_string()).status, 201);
+    }
+    image.cut_power();
+    for n in 0..50 {
+        let refused = client.put(&format!("/docs/{n}"), "\"new\"");
+        assert_refused(&refused, 503, "log_failed");
+        assert!(refused.header("retry-after").is_some(), "{refused:?}");
+        let read = client.get(&format!("/docs/{n}"));
+        assert_eq!(
+            (read.status, read.text()),
+            (200, &*n.to_string()),
+            "durable state is shown"
+        );
+    }
+    server.signal(support::server::Signal::TERM);
+    let exit = server.await_end();
+    assert_eq!(
+        exit.code,
+        Some(1),
+        "an end that could not sync is no success: {exit:?}"
+    );
+    image.remount();
+    let server = launch.start();
+    let mut client = server.connect();
+    for n in 0..50 {
+        assert_eq!(client.get(&format!("/docs/{n}")).text(), n.to_string());
+    }
+    assert_eq!(client.put("/docs/0", "\"new\"").status, 200);
+    server.stop();
+}
+
+#[track_caller]
+fn assert_refused(response: &Response, status: u16, code: &str) {
+    assert_error(response, status);
+    assert_eq!(json(&response.body)["error"], code);
+}
+
+/// Status and body; `None` when the connection is gone.
+fn exchange(client: &mut Client, method: &str, target: &str, body: &[u8]) -> Option<(u16, String)> {
+    client.try_send(request(method, target, &[], body)).ok()?;
+    let response = client.try_read(Expected::Body).ok()?;
+    Some((response.status, response.text().to_owned()))
+}
