@@ -23,7 +23,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "limits", "id", "op", "config", "http", "log", "shard", "api", "mesh",
         ],
     ),
-    ("commands", &["limits", "config", "server"]),
+    (
+        "commands",
+        &["limits", "id", "op", "config", "log", "api", "server"],
+    ),
 ];
 
 /// Packages that only these modules may name.
@@ -35,6 +38,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("memmap2", &["log"]),
     ("hashbrown", &["shard"]),
     ("clap", &["config", "commands"]),
+    ("indicatif", &["commands"]),
 ];
 
 /// Files that may hold `unsafe`.

@@ -21,4 +21,4 @@ pub use equality::same_document;
 pub use json::{JsonError, minify};
 pub use plan::{Answer, Plan, plan};
 pub use problem::{Code, Problem};
-pub use render::{BodyMode, Render, ReplyContext, render, render_answer, render_problem};
+pub use render::{BodyMode, Render, ReplyContext, id_json, render, render_answer, render_problem};

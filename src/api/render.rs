@@ -259,7 +259,8 @@ impl Reply<'_, '_> {
 }
 
 /// An id as JSON: an integer as a number, a name as a string.
-fn id_json(id: &Id) -> SmallVec<[u8; INTEGER_BYTES_MAX]> {
+#[must_use]
+pub fn id_json(id: &Id) -> SmallVec<[u8; INTEGER_BYTES_MAX]> {
     match id {
         Id::Integer(integer) => {
             SmallVec::from_slice(itoa::Buffer::new().format(*integer).as_bytes())

@@ -1,5 +1,12 @@
 //! The commands of the binary: what was typed, what it means, what is done.
 
+mod check;
+mod dump;
+mod progress;
+mod repair;
 mod serve;
 
+pub use check::{CheckArgs, check};
+pub use dump::{DumpArgs, dump};
+pub use repair::{RepairArgs, repair};
 pub use serve::{ServeArgs, serve};

@@ -20,13 +20,13 @@ use rustix::{
 };
 
 use super::{
-    disk::{Disk, Head, InstallError, Installed},
+    disk::{Disk, Head, InstallError, Installed, Segments},
     map::SegmentMap,
     position::{SegmentNumber, length},
     segment::SEGMENT_HEADER_BYTES,
 };
 
-const LOCK: &str = "LOCK";
+pub(super) const LOCK: &str = "LOCK";
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// A data directory that this process alone uses.
@@ -124,39 +124,28 @@ impl Directory {
     }
 }
 
-impl Disk for Directory {
-    type File = File;
-    type Map = SegmentMap;
-    type Spare = SpareFile;
-
+impl Segments for Directory {
     fn directory(&self) -> &Path {
         &self.path
     }
 
     fn list(&self) -> io::Result<Vec<SegmentNumber>> {
-        let mut numbers = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            numbers.extend(name.to_str().and_then(SegmentNumber::from_file_name));
-        }
-        numbers.sort_unstable();
-        Ok(numbers)
+        list_segments(&self.path)
     }
 
     fn head(&self, number: SegmentNumber) -> io::Result<Head> {
-        let file = File::open(self.path(number))?;
-        let length = file.metadata()?.len();
-        let mut bytes = Vec::new();
-        file.take(SEGMENT_HEADER_BYTES.into())
-            .read_to_end(&mut bytes)?;
-        Ok(Head { bytes, length })
+        read_head(&self.path(number))
     }
 
     fn read(&self, number: SegmentNumber, out: &mut Vec<u8>) -> io::Result<()> {
-        out.clear();
-        File::open(self.path(number))?.read_to_end(out)?;
-        Ok(())
+        read_whole(&self.path(number), out)
     }
+}
+
+impl Disk for Directory {
+    type File = File;
+    type Map = SegmentMap;
+    type Spare = SpareFile;
 
     fn allocate(&self, bytes: u32) -> io::Result<SpareFile> {
         let name = spare_name(self.spares.fetch_add(1, Ordering::Relaxed));
@@ -266,6 +255,43 @@ fn create(path: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
+/// The numbers of the segments in the directory at `path`, ascending.
+pub(super) fn list_segments(path: &Path) -> io::Result<Vec<SegmentNumber>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        numbers.extend(name.to_str().and_then(SegmentNumber::from_file_name));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The first bytes of the segment file at `path`.
+pub(super) fn read_head(path: &Path) -> io::Result<Head> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    file.take(SEGMENT_HEADER_BYTES.into())
+        .read_to_end(&mut bytes)?;
+    Ok(Head { bytes, length })
+}
+
+/// Replaces the contents of `out` with the file at `path`.
+pub(super) fn read_whole(path: &Path, out: &mut Vec<u8>) -> io::Result<()> {
+    out.clear();
+    File::open(path)?.read_to_end(out)?;
+    Ok(())
+}
+
+/// The process that the lock file names.
+pub(super) fn lock_holder(lock: &File) -> String {
+    let mut holder = String::new();
+    match lock.take(20).read_to_string(&mut holder) {
+        Ok(_) if !holder.trim().is_empty() => holder.trim().to_owned(),
+        _ => "(unknown)".to_owned(),
+    }
+}
+
 fn lock(path: &Path) -> Result<File, DirectoryError> {
     let lock_path = path.join(LOCK);
     let mut options = OpenOptions::new();
@@ -279,14 +305,9 @@ fn lock(path: &Path) -> Result<File, DirectoryError> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let read = file.take(20).read_to_string(&mut holder);
-            if read.is_err() || holder.trim().is_empty() {
-                holder = "(unknown)".to_owned();
-            }
             return Err(DirectoryError::Locked {
                 path: path.to_owned(),
-                holder: holder.trim().to_owned(),
+                holder: lock_holder(&file),
             });
         }
         Err(TryLockError::Error(source)) => return Err(refusal(&lock_path, source)),

@@ -12,15 +12,8 @@ use std::{
 
 use super::position::SegmentNumber;
 
-/// The files of one data directory.
-pub trait Disk: Debug + Send + Sync + 'static {
-    /// A segment's file as a handle for syncing.
-    type File: Debug + Send + Sync;
-    /// A segment's bytes for writing.
-    type Map: Debug + Map;
-    /// Allocated space that has no segment number yet; dropping it gives the space back.
-    type Spare: Debug + Send;
-
+/// The segments of a data directory, to be read.
+pub trait Segments: Debug + Send + Sync + 'static {
     /// The data directory, for messages.
     fn directory(&self) -> &Path;
 
@@ -46,6 +39,16 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// # Errors
     /// When the file cannot be read; a bad sector is an error here, not a signal.
     fn read(&self, number: SegmentNumber, out: &mut Vec<u8>) -> io::Result<()>;
+}
+
+/// The files of one data directory, to be read and written.
+pub trait Disk: Segments {
+    /// A segment's file as a handle for syncing.
+    type File: Debug + Send + Sync;
+    /// A segment's bytes for writing.
+    type Map: Debug + Map;
+    /// Allocated space that has no segment number yet; dropping it gives the space back.
+    type Spare: Debug + Send;
 
     /// Reserves `bytes` that read as zero.
     ///

@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    disk::{Disk, Head, InstallError, Installed, Map},
+    disk::{Disk, Head, InstallError, Installed, Map, Segments},
     position::{SegmentNumber, index, length},
     segment::SEGMENT_HEADER_BYTES,
 };
@@ -153,11 +153,7 @@ impl MemoryDisk {
     }
 }
 
-impl Disk for MemoryDisk {
-    type File = MemoryFile;
-    type Map = MemoryMap;
-    type Spare = u32;
-
+impl Segments for MemoryDisk {
     fn directory(&self) -> &Path {
         Path::new("data")
     }
@@ -180,6 +176,12 @@ impl Disk for MemoryDisk {
         out.clone_from(&lock(&contents).written);
         Ok(())
     }
+}
+
+impl Disk for MemoryDisk {
+    type File = MemoryFile;
+    type Map = MemoryMap;
+    type Spare = u32;
 
     fn allocate(&self, bytes: u32) -> io::Result<u32> {
         let mut faults = self.faults();

@@ -17,10 +17,12 @@ mod directory;
 mod disk;
 mod map;
 mod position;
+mod reader;
 mod record;
 mod recovery;
 mod roll;
 mod ruling;
+mod salvage;
 mod scan;
 mod segment;
 mod writer;
@@ -38,13 +40,15 @@ pub use codec::{
     Broken, Decoded, RECORD_HEADER_BYTES, decode, drafts, encode, encoded_bytes, seal,
 };
 pub use directory::{Directory, DirectoryError};
-pub use disk::{Disk, Head, InstallError, Installed, Map};
+pub use disk::{Disk, Head, InstallError, Installed, Map, Segments};
 pub use position::{Floors, Location, Lsn, SegmentNumber};
+pub use reader::Reader;
 pub use record::{Draft, Flags, IdRef, Kind, Record};
 pub use recovery::{
     Cut, RecoveryError, SegmentUse, Survey, Verdict, recover, repair_tail, scan_all, survey,
 };
 pub use roll::{NewSegment, RemoveJob, RollError, RollJob, Spare, SpareJob};
+pub use salvage::{Gap, salvage_segment};
 pub use scan::{Fault, Stop, scan_segment};
 pub use segment::{FORMAT_VERSION, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
 pub use writer::{AppendError, SyncTarget, Writer};

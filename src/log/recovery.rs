@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     codec::Broken,
-    disk::Disk,
+    disk::{Disk, Segments},
     position::{Floors, Location, Lsn, SegmentNumber, index},
     record::{Flags, Kind, Record},
     ruling::{Facts, Ruling, rule},
@@ -101,7 +101,7 @@ impl Verdict {
 pub enum RecoveryError {
     /// The log is not what was written.
     #[error(
-        "{path} at offset {offset}: {fault}; nothing was changed. Run 'oxdaas check {directory}' to see more, 'oxdaas repair {directory}' to salvage what is whole",
+        "{path} at offset {offset}: {fault}; nothing was changed. Run 'oxdaas check {directory}' to see more, 'oxdaas repair {directory} NEW_DIR' to salvage what is whole",
         path = .path.display(), directory = .directory.display()
     )]
     Damaged {
@@ -116,7 +116,7 @@ pub enum RecoveryError {
     },
     /// A segment is missing.
     #[error(
-        "{path} is missing, though {later} exists; nothing was changed. Put it back, or run 'oxdaas check {directory}' to see more, 'oxdaas repair {directory}' to salvage what is left",
+        "{path} is missing, though {later} exists; nothing was changed. Put it back, or run 'oxdaas check {directory}' to see more, 'oxdaas repair {directory} NEW_DIR' to salvage what is left",
         path = .path.display(), directory = .directory.display()
     )]
     Gap {
@@ -147,7 +147,7 @@ pub enum RecoveryError {
 /// # Errors
 /// [`RecoveryError`] when a header is not whole, foreign or of another version,
 /// a file has another length or name than it was created with, or one is missing.
-pub fn survey<D: Disk>(disk: &D) -> Result<Survey, RecoveryError> {
+pub fn survey<D: Segments>(disk: &D) -> Result<Survey, RecoveryError> {
     let numbers = disk
         .list()
         .map_err(|source| io_error(disk, disk.directory(), source))?;
@@ -191,7 +191,7 @@ pub fn survey<D: Disk>(disk: &D) -> Result<Survey, RecoveryError> {
 /// # Errors
 /// [`RecoveryError`] when anything but the tail of the last segment is not as it
 /// was written; what `each` was given by then must be thrown away.
-pub fn scan_all<D: Disk>(
+pub fn scan_all<D: Segments>(
     disk: &D,
     survey: &Survey,
     each: &mut dyn FnMut(&Record<'_>, Location),
@@ -300,7 +300,7 @@ fn judge(
     }
 }
 
-fn damaged<D: Disk>(disk: &D, at: Location, fault: Fault) -> RecoveryError {
+fn damaged<D: Segments>(disk: &D, at: Location, fault: Fault) -> RecoveryError {
     RecoveryError::Damaged {
         path: disk.path(at.segment),
         directory: disk.directory().to_owned(),
@@ -309,7 +309,7 @@ fn damaged<D: Disk>(disk: &D, at: Location, fault: Fault) -> RecoveryError {
     }
 }
 
-fn wrong_length<D: Disk>(disk: &D, header: &SegmentHeader, found: u64) -> RecoveryError {
+fn wrong_length<D: Segments>(disk: &D, header: &SegmentHeader, found: u64) -> RecoveryError {
     let expected = header.bytes;
     let end = found.min(expected.into());
     let at = Location {
@@ -319,7 +319,7 @@ fn wrong_length<D: Disk>(disk: &D, header: &SegmentHeader, found: u64) -> Recove
     damaged(disk, at, Fault::Length { found, expected })
 }
 
-fn io_error<D: Disk>(disk: &D, path: &Path, source: io::Error) -> RecoveryError {
+fn io_error<D: Segments>(disk: &D, path: &Path, source: io::Error) -> RecoveryError {
     RecoveryError::Io {
         path: path.to_owned(),
         directory: disk.directory().to_owned(),

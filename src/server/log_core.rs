@@ -323,9 +323,11 @@ impl LogCore {
         if self.writer.durable() != self.writer.appended() {
             return false;
         }
-        if let Err(AppendError::NoRoom) = self.writer.close()
-            && (self.roll(0).await.is_err() || self.writer.close().is_err())
-        {
+        let closed = match self.writer.close() {
+            Err(AppendError::NoRoom) => self.roll(0).await.is_ok() && self.writer.close().is_ok(),
+            closed => closed.is_ok(),
+        };
+        if !closed {
             return false;
         }
         self.sync_round().await;
