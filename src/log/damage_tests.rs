@@ -161,7 +161,7 @@ fn a_lost_record_that_a_later_one_saw_durable_is_damage_even_as_zeros() {
     files.get_mut(&FIRST).expect("listed")[64 + 512..64 + 1024].fill(0);
     let error = restart(&MemoryDisk::with(&files)).expect_err("record 2 was durable");
     let expected = "data/0000000001.seg at offset 576: nothing is written where record 2 should \
-        stand; nothing was changed. Run 'oxdaas check data' to see more, 'oxdaas repair data' to \
+        stand; nothing was changed. Run 'oxdaas check data' to see more, 'oxdaas repair data NEW_DIR' to \
         salvage what is whole";
     assert_eq!(error.to_string(), expected);
 }
