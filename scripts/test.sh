@@ -3,7 +3,8 @@
 #
 #   scripts/test.sh            all tests; takes a few minutes
 #   scripts/test.sh --long     more rounds of the crash and model tests, and load
-#                              at 1, 64, 500 and 5,000 connections
+#                              at 1, 64, 500 and 5,000 connections, and a short
+#                              comparison with other servers
 #
 # It needs a Rust toolchain with rustfmt and clippy, and a few Debian packages.
 # As root it installs those that are missing; otherwise it says which they are.
@@ -54,6 +55,7 @@ main() {
             step "load, $connections connections" scripts/bench.sh \
                 --connections "$connections" --ab-connections "$connections"
         done
+        step "peers" scripts/bench-peers.sh --quick --chart "$workspace/chart.svg"
     fi
     printf '\nall passed in %s s\n' "$SECONDS"
 }

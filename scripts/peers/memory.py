@@ -1,0 +1,56 @@
+"""Memory for each of many small documents, and how long a restart takes to have them again."""
+
+import os
+import re
+
+import documents
+import servers
+
+
+def measure(bench):
+    count = bench.scale["small"]
+    ours(bench, count)
+    if bench.can("redis-server"):
+        redis(bench, count)
+
+
+def small(count):
+    return ((n, documents.small_document(n)) for n in range(1, count + 1))
+
+
+def ours(bench, count):
+    directory = os.path.join(bench.options.workspace, "memory-oxdaas")
+    first = servers.oxdaas("oxdaas", bench.options.binary, directory, "everysec", bench.cores)
+    try:
+        documents.store_over_http(first.address, small(count))
+        bench.figures["oxdaas live"] = first.anonymous_bytes() / count
+    finally:
+        first.stop()
+    again = servers.oxdaas("oxdaas", bench.options.binary, directory, "everysec", bench.cores)
+    try:
+        bench.figures["oxdaas restarted"] = again.anonymous_bytes() / count
+        found = re.search(r"(\d+) documents recovered in ([0-9.]+) s", again.ready_line)
+        if int(found.group(1)) != count:
+            raise RuntimeError(f"{count} documents stored, {again.ready_line}")
+        bench.figures["oxdaas recovery"] = max(float(found.group(2)), 0.001)
+    finally:
+        again.stop()
+
+
+def redis(bench, count):
+    directory = os.path.join(bench.options.workspace, "memory-redis")
+    first = servers.redis("redis", directory, "everysec")
+    try:
+        documents.store_over_resp(first.address, small(count))
+        bench.figures["redis live"] = first.anonymous_bytes() / count
+    finally:
+        first.stop()
+    again = servers.redis("redis", directory, "everysec")
+    try:
+        bench.figures["redis restarted"] = again.anonymous_bytes() / count
+        with open(again.log, encoding="utf-8") as log:
+            # Its log has a line for each file that it loads; only the second start loads any with documents.
+            loads = re.findall(r"DB loaded from (?:append only|incr|base) file \S*: ([0-9.]+) seconds", log.read())
+        bench.figures["redis recovery"] = max(sum(map(float, loads)), 0.001)
+    finally:
+        again.stop()
