@@ -63,6 +63,17 @@ pub const LINGER_MS: u64 = 1_000;
 /// Milliseconds that draining at shutdown may take before connections are cut.
 pub const DRAIN_TIMEOUT_MS: u64 = 10_000;
 
+/// Milliseconds that the commands wait for a connection to a server.
+pub const CLIENT_CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// Milliseconds that the commands wait for the next bytes of a server, or for it to take some.
+pub const CLIENT_READ_TIMEOUT_MS: u64 = 60_000;
+/// Bytes of a response that a command takes as a whole.
+pub const CLIENT_BODY_BYTES_MAX: u64 = 2 * BODY_BYTES_MAX_CEILING as u64;
+/// Bytes of a line that the console reads from a pipe.
+pub const CONSOLE_LINE_BYTES_MAX: u64 = CLIENT_BODY_BYTES_MAX;
+/// Lines that the console remembers from one session to the next.
+pub const CONSOLE_HISTORY_LINES_MAX: usize = 1000;
+
 /// Bytes of a segment unless `--segment-bytes` says otherwise.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 /// The smallest `--segment-bytes` that is accepted.

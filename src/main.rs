@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use oxdaas::commands::{self, CheckArgs, DumpArgs, RepairArgs, ServeArgs};
+use oxdaas::commands::{self, CheckArgs, ConsoleArgs, DumpArgs, RepairArgs, ServeArgs};
 
 /// Documents are allocated on one core and often freed on another; measured
 /// faster than the system's allocator for that.
@@ -16,6 +16,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 enum Command {
     /// Run the server in the foreground until SIGTERM or SIGINT
     Serve(ServeArgs),
+    /// Type commands for a running server, or read them from a pipe; exit 0 all went well, 1 some
+    /// did not, 2 no answer
+    Console(ConsoleArgs),
     /// Read a data directory and report what it holds; exit 0 clean, 1 damaged, 2 could not run
     Check(CheckArgs),
     /// Bring what is whole in a damaged data directory into a new one
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         .init();
     match Command::parse() {
         Command::Serve(args) => commands::serve(&args),
+        Command::Console(args) => commands::console(&args),
         Command::Check(args) => commands::check(&args),
         Command::Repair(args) => commands::repair(&args),
         Command::Dump(args) => commands::dump(&args),

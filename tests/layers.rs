@@ -39,6 +39,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("hashbrown", &["shard"]),
     ("clap", &["config", "commands"]),
     ("indicatif", &["commands"]),
+    ("rustyline", &["commands"]),
+    ("ureq", &["commands"]),
 ];
 
 /// Files that may hold `unsafe`.

@@ -1,12 +1,15 @@
 //! The commands of the binary: what was typed, what it means, what is done.
 
 mod check;
+mod client;
+mod console;
 mod dump;
 mod progress;
 mod repair;
 mod serve;
 
 pub use check::{CheckArgs, check};
+pub use console::{ConsoleArgs, console};
 pub use dump::{DumpArgs, dump};
 pub use repair::{RepairArgs, repair};
 pub use serve::{ServeArgs, serve};
