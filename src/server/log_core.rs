@@ -4,6 +4,7 @@
 //! log, syncs once, and only then says what is settled (group commit): while one
 //! sync is in flight the next round's records gather. What stays true under
 //! `--fsync always`: nothing is settled before the sync that covers it returned.
+//! What is decided is in [`rounds`](super::rounds); here is when, and the waiting.
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,12 +16,12 @@ use std::{
 use futures_lite::future::or;
 use glommio::{io::BufferedFile, timer::sleep};
 
+use super::rounds::{Appended, Rounds};
 use crate::{
     config::Fsync,
     id::CoreId,
-    log::{AppendError, Directory, RollError, Spare, Writer, drafts},
+    log::{AppendError, Directory, Spare, Writer},
     mesh::Alarm,
-    op::Refusal,
     shard::{Batch, Settled},
 };
 
@@ -71,25 +72,13 @@ impl LogPort {
 /// The log task.
 pub struct LogCore {
     port: Rc<LogPort>,
-    writer: Writer<Directory>,
+    rounds: Rounds<Directory>,
     fsync: Fsync,
-    /// For each core, the epoch its next valid batch has; see [`Batch::epoch`].
-    epochs: Vec<u32>,
     /// The current segment, open for the ring's fdatasync.
     file: Option<(PathBuf, BufferedFile)>,
-    /// What this round has done so far, by core.
-    round: Vec<Round>,
     spare: Background<Option<Spare<Directory>>>,
     sync: Background<Result<(), String>>,
     synced_at: Instant,
-}
-
-/// The records of one core in one round.
-#[derive(Default)]
-struct Round {
-    settled: Settled,
-    /// How many of the settled records a roll of this round has already synced.
-    durable_count: usize,
 }
 
 /// Work that goes on beside the task and raises its alarm when it is done.
@@ -103,11 +92,9 @@ impl LogCore {
     pub fn new(port: Rc<LogPort>, writer: Writer<Directory>, fsync: Fsync, cores: u16) -> LogCore {
         LogCore {
             port,
-            writer,
+            rounds: Rounds::new(writer, cores),
             fsync,
-            epochs: vec![0; usize::from(cores)],
             file: None,
-            round: (0..cores).map(|_| Round::default()).collect(),
             spare: Background::idle(),
             sync: Background::idle(),
             synced_at: Instant::now(),
@@ -127,7 +114,7 @@ impl LogCore {
                 continue;
             }
             for (core, batch) in submitted {
-                self.append(core, &batch).await;
+                self.append(core, batch).await;
             }
             match self.fsync {
                 Fsync::Always => self.sync_round().await,
@@ -139,102 +126,49 @@ impl LogCore {
         }
     }
 
-    /// Appends the records of a batch, up to one that is refused.
-    async fn append(&mut self, core: CoreId, batch: &Batch) {
-        if batch.epoch != self.epochs[core.index()] {
-            return;
-        }
-        let mut rest = batch.bytes.len();
-        // A failing disk poisons the writer here, and then every append says so.
-        let _ = self.writer.prepare(drafts_bytes(rest));
-        for draft in drafts(&batch.bytes) {
-            let appended = match self.writer.append(draft) {
-                Err(AppendError::NoRoom) => match self.roll(draft.len()).await {
-                    Ok(()) => {
-                        let _ = self.writer.prepare(drafts_bytes(rest));
-                        self.writer.append(draft).map_err(|_| Refusal::LogPoisoned)
-                    }
-                    Err(refusal) => Err(refusal),
-                },
-                Err(AppendError::Poisoned) => Err(Refusal::LogPoisoned),
-                Ok(location) => Ok(location),
-            };
-            rest -= draft.len();
-            let settled = &mut self.round[core.index()].settled;
-            match appended {
-                Ok(location) => settled.locations.push(location),
-                Err(refusal) => {
-                    settled.refused = Some(refusal);
-                    self.epochs[core.index()] += 1;
-                    return;
-                }
-            }
+    async fn append(&mut self, core: CoreId, batch: Batch) {
+        self.rounds.begin_batch(core, batch);
+        while let Appended::NeedsRoll(bytes) = self.rounds.append() {
+            // Its refusal is in the round.
+            let _ = self.roll(bytes).await;
         }
     }
 
-    async fn roll(&mut self, draft_bytes: usize) -> Result<(), Refusal> {
+    /// Rolls to a new segment and says whether there is one.
+    async fn roll(&mut self, draft_bytes: u32) -> bool {
         self.wait_for_sync().await;
-        let bytes = u32::try_from(draft_bytes).expect("a record is far below 4 GiB");
-        let job = self
-            .writer
-            .begin_roll(bytes)
-            .map_err(|_| Refusal::LogPoisoned)?;
-        let result = glommio::executor().spawn_blocking(move || job.run()).await;
-        let refusal = match self.writer.finish_roll(result) {
-            Ok(()) => {
-                for round in &mut self.round {
-                    round.durable_count = round.settled.locations.len();
-                }
-                self.synced_at = Instant::now();
-                return Ok(());
-            }
-            Err(error) => {
-                tracing::error!(%error, "no new segment");
-                match error {
-                    RollError::Full { .. } => Refusal::DiskFull,
-                    RollError::Refused { .. } => Refusal::Overloaded,
-                    RollError::Failed { .. } => Refusal::LogPoisoned,
-                }
-            }
+        let Ok(job) = self.rounds.begin_roll(draft_bytes) else {
+            return false;
         };
-        Err(refusal)
+        let result = glommio::executor().spawn_blocking(move || job.run()).await;
+        let rolled = self.rounds.finish_roll(result);
+        match &rolled {
+            Ok(()) => self.synced_at = Instant::now(),
+            Err(error) => tracing::error!(%error, "no new segment"),
+        }
+        rolled.is_ok()
     }
 
     /// Makes this round durable, or refuses what of it is not.
     async fn sync_round(&mut self) {
-        if self.writer.durable() == self.writer.appended() {
-            return;
-        }
-        let result = match self.writer.begin_sync() {
-            Ok(target) => self.fdatasync(target.path).await,
-            Err(error) => Err(error.to_string()),
+        let result = match self.rounds.begin_sync() {
+            None => return,
+            Some(Ok(target)) => self.fdatasync(target.path).await,
+            Some(Err(error)) => Err(error.to_string()),
         };
         self.finish_sync(result);
-        if self.writer.durable() != self.writer.appended() {
-            for (core, round) in self.round.iter_mut().enumerate() {
-                if round.settled.locations.len() > round.durable_count {
-                    round.settled.locations.truncate(round.durable_count);
-                    if round.settled.refused.is_none() {
-                        self.epochs[core] += 1;
-                    }
-                    round.settled.refused = Some(Refusal::LogPoisoned);
-                }
-            }
-        }
+        self.rounds.take_back_what_is_not_durable();
     }
 
     fn finish_sync(&mut self, result: Result<(), String>) {
         self.synced_at = Instant::now();
-        match result {
-            Ok(()) => drop(self.writer.finish_sync()),
-            Err(error) => {
-                tracing::error!(
-                    error,
-                    "a sync of the log failed; writes are refused until a restart"
-                );
-                self.writer.poison();
-            }
+        if let Err(error) = &result {
+            tracing::error!(
+                error,
+                "a sync of the log failed; writes are refused until a restart"
+            );
         }
+        self.rounds.finish_sync(result.is_ok());
     }
 
     async fn fdatasync(&mut self, path: PathBuf) -> Result<(), String> {
@@ -251,10 +185,10 @@ impl LogCore {
     /// Syncs beside the task when the last sync is long enough ago.
     fn begin_interval_sync(&mut self) {
         let due = self.synced_at.elapsed() >= SYNC_INTERVAL;
-        if !due || self.sync.under_way || self.writer.durable() == self.writer.appended() {
+        if !due || self.sync.under_way {
             return;
         }
-        let Ok(target) = self.writer.begin_sync() else {
+        let Some(Ok(target)) = self.rounds.begin_sync() else {
             return;
         };
         self.sync.begin(&self.port, async move {
@@ -273,7 +207,7 @@ impl LogCore {
     }
 
     fn begin_spare(&mut self) {
-        if let Some(job) = self.writer.begin_spare() {
+        if let Some(job) = self.rounds.writer().begin_spare() {
             self.spare.begin(
                 &self.port,
                 glommio::executor().spawn_blocking(move || job.run()),
@@ -283,7 +217,7 @@ impl LogCore {
 
     fn finish_background(&mut self) {
         if let Some(spare) = self.spare.take() {
-            self.writer.finish_spare(spare);
+            self.rounds.writer().finish_spare(spare);
         }
         if let Some(result) = self.sync.take() {
             self.finish_sync(result);
@@ -291,18 +225,12 @@ impl LogCore {
     }
 
     fn publish_round(&mut self) {
-        for (core, round) in self.round.iter_mut().enumerate() {
-            let Round { settled, .. } = std::mem::take(round);
-            if !settled.locations.is_empty() || settled.refused.is_some() {
-                let core = CoreId(u16::try_from(core).expect("CORES_MAX fits 16 bits"));
-                self.port.settled.borrow_mut().push((core, settled));
-            }
-        }
+        self.port.settled.borrow_mut().extend(self.rounds.publish());
         self.port.core.raise();
     }
 
     async fn wait(&mut self) {
-        let unsynced = self.writer.durable() != self.writer.appended();
+        let unsynced = !self.rounds.is_durable();
         if self.fsync == Fsync::Everysec && unsynced && !self.sync.under_way {
             let left = SYNC_INTERVAL.saturating_sub(self.synced_at.elapsed());
             or(self.port.work.wait(), sleep(left)).await;
@@ -320,18 +248,18 @@ impl LogCore {
             self.finish_background();
         }
         self.sync_round().await;
-        if self.writer.durable() != self.writer.appended() {
+        if !self.rounds.is_durable() {
             return false;
         }
-        let closed = match self.writer.close() {
-            Err(AppendError::NoRoom) => self.roll(0).await.is_ok() && self.writer.close().is_ok(),
+        let closed = match self.rounds.writer().close() {
+            Err(AppendError::NoRoom) => self.roll(0).await && self.rounds.writer().close().is_ok(),
             closed => closed.is_ok(),
         };
         if !closed {
             return false;
         }
         self.sync_round().await;
-        self.writer.durable() == self.writer.appended()
+        self.rounds.is_durable()
     }
 }
 
@@ -360,11 +288,6 @@ impl<T: 'static> Background<T> {
         self.under_way &= result.is_none();
         result
     }
-}
-
-fn drafts_bytes(bytes: usize) -> u32 {
-    // A batch beyond 4 GiB is prepared in part; unsettled bytes are bounded far below.
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 async fn open(path: &PathBuf) -> Result<BufferedFile, String> {

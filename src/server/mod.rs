@@ -7,6 +7,7 @@ mod exchange;
 mod log_core;
 mod preflight;
 mod ring;
+mod rounds;
 mod start;
 
 pub use preflight::PreflightError;

@@ -1,0 +1,215 @@
+//! The decisions of the log task: what is appended, settled, refused, taken back.
+//!
+//! Records are taken in rounds. A round appends batches of all cores, is synced
+//! when the policy asks for it, and is then published: each core learns where
+//! its records lie, or which refusal ends them. Nothing here waits, reads a clock
+//! or knows an executor: jobs are handed out and their results come back, so
+//! that the simulator can run the same decisions over a disk that fails.
+//!
+//! What stays true: records of one core are settled in the order of its batches,
+//! and nothing of a core is appended behind a record of it that was refused.
+
+use crate::{
+    id::CoreId,
+    log::{AppendError, Disk, NewSegment, RollError, RollJob, SyncTarget, Writer, drafts},
+    op::Refusal,
+    shard::{Batch, Settled},
+};
+
+/// The writer of the log, and what the round under way has done so far.
+pub(super) struct Rounds<D: Disk> {
+    writer: Writer<D>,
+    cores: Vec<CoreRound>,
+    batch: Option<Fed>,
+}
+
+/// One core's part of the round.
+#[derive(Default)]
+struct CoreRound {
+    /// The epoch that its next valid batch has; see [`Batch::epoch`].
+    epoch: u32,
+    settled: Settled,
+    /// How many of the settled records a roll of this round has already synced.
+    durable_count: usize,
+}
+
+/// A batch that is appended up to `at`.
+struct Fed {
+    core: CoreId,
+    batch: Batch,
+    at: usize,
+}
+
+/// How far [`Rounds::append`] came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Appended {
+    /// The batch is done: appended, or refused from some record on.
+    Whole,
+    /// A record of this length needs a new segment first.
+    NeedsRoll(u32),
+}
+
+impl<D: Disk> Rounds<D> {
+    /// Rounds of `cores` cores that append to `writer`.
+    pub(super) fn new(writer: Writer<D>, cores: u16) -> Rounds<D> {
+        Rounds {
+            writer,
+            cores: (0..cores).map(|_| CoreRound::default()).collect(),
+            batch: None,
+        }
+    }
+
+    /// The writer, for its watermarks, its spare and its closing mark.
+    pub(super) fn writer(&mut self) -> &mut Writer<D> {
+        &mut self.writer
+    }
+
+    /// Whether every record that was appended is on disk.
+    pub(super) fn is_durable(&self) -> bool {
+        self.writer.durable() == self.writer.appended()
+    }
+
+    /// Takes in the next batch of `core`, unless it is void.
+    ///
+    /// # Panics
+    /// If the batch before it is not whole.
+    pub(super) fn begin_batch(&mut self, core: CoreId, batch: Batch) {
+        assert!(self.batch.is_none(), "one batch after the other");
+        if batch.epoch == self.cores[core.index()].epoch {
+            self.batch = Some(Fed { core, batch, at: 0 });
+        }
+    }
+
+    /// Appends what is left of the batch.
+    pub(super) fn append(&mut self) -> Appended {
+        let Some(mut fed) = self.batch.take() else {
+            return Appended::Whole;
+        };
+        // A failing disk poisons the writer here, and then every append says so.
+        let _ = self
+            .writer
+            .prepare(drafts_bytes(fed.batch.bytes.len() - fed.at));
+        while let Some(draft) = fed.next_draft() {
+            match self.writer.append(draft) {
+                Ok(location) => {
+                    fed.at += draft.len();
+                    self.cores[fed.core.index()]
+                        .settled
+                        .locations
+                        .push(location);
+                }
+                Err(AppendError::NoRoom) => {
+                    let bytes = u32::try_from(draft.len()).expect("a record is far below 4 GiB");
+                    self.batch = Some(fed);
+                    return Appended::NeedsRoll(bytes);
+                }
+                Err(AppendError::Poisoned) => {
+                    self.refuse(fed.core, Refusal::LogPoisoned);
+                    break;
+                }
+            }
+        }
+        Appended::Whole
+    }
+
+    /// Begins a new segment that has room for a record of this length.
+    ///
+    /// # Errors
+    /// [`AppendError::Poisoned`]; what is left of the batch is refused.
+    ///
+    /// # Panics
+    /// If a sync or a roll is under way.
+    pub(super) fn begin_roll(&mut self, draft_bytes: u32) -> Result<RollJob<D>, AppendError> {
+        self.writer
+            .begin_roll(draft_bytes)
+            .inspect_err(|_| self.refuse_batch(Refusal::LogPoisoned))
+    }
+
+    /// Takes the new segment into use: all records before it are durable.
+    ///
+    /// # Errors
+    /// The error of the job; what is left of the batch is refused.
+    pub(super) fn finish_roll(
+        &mut self,
+        result: Result<NewSegment<D>, RollError>,
+    ) -> Result<(), RollError> {
+        let rolled = self.writer.finish_roll(result);
+        match &rolled {
+            Ok(()) => {
+                for round in &mut self.cores {
+                    round.durable_count = round.settled.locations.len();
+                }
+            }
+            Err(RollError::Full { .. }) => self.refuse_batch(Refusal::DiskFull),
+            Err(RollError::Refused { .. }) => self.refuse_batch(Refusal::Overloaded),
+            Err(RollError::Failed { .. }) => self.refuse_batch(Refusal::LogPoisoned),
+        }
+        rolled
+    }
+
+    /// What to sync; `None`: every record is durable already.
+    ///
+    /// # Errors
+    /// [`AppendError::Poisoned`]; a failed sync is never retried.
+    pub(super) fn begin_sync(&mut self) -> Option<Result<SyncTarget<D>, AppendError>> {
+        (!self.is_durable()).then(|| self.writer.begin_sync())
+    }
+
+    /// Ends the sync under way; a failed one poisons the log.
+    pub(super) fn finish_sync(&mut self, synced: bool) {
+        match synced {
+            true => drop(self.writer.finish_sync()),
+            false => self.writer.poison(),
+        }
+    }
+
+    /// Refuses the records of the round that are not on disk, if there are any.
+    pub(super) fn take_back_what_is_not_durable(&mut self) {
+        if self.is_durable() {
+            return;
+        }
+        for round in &mut self.cores {
+            if round.settled.locations.len() > round.durable_count {
+                round.settled.locations.truncate(round.durable_count);
+                if round.settled.refused.is_none() {
+                    round.epoch += 1;
+                }
+                round.settled.refused = Some(Refusal::LogPoisoned);
+            }
+        }
+    }
+
+    /// Ends the round: what became of the records of each core that had some.
+    pub(super) fn publish(&mut self) -> impl Iterator<Item = (CoreId, Settled)> + '_ {
+        assert!(self.batch.is_none(), "a round ends between batches");
+        (0..).zip(&mut self.cores).filter_map(|(core, round)| {
+            round.durable_count = 0;
+            let settled = std::mem::take(&mut round.settled);
+            let is_empty = settled.locations.is_empty() && settled.refused.is_none();
+            (!is_empty).then_some((CoreId(core), settled))
+        })
+    }
+
+    fn refuse_batch(&mut self, refusal: Refusal) {
+        if let Some(fed) = self.batch.take() {
+            self.refuse(fed.core, refusal);
+        }
+    }
+
+    fn refuse(&mut self, core: CoreId, refusal: Refusal) {
+        let round = &mut self.cores[core.index()];
+        round.settled.refused = Some(refusal);
+        round.epoch += 1;
+    }
+}
+
+impl Fed {
+    fn next_draft(&self) -> Option<&[u8]> {
+        drafts(&self.batch.bytes[self.at..]).next()
+    }
+}
+
+fn drafts_bytes(bytes: usize) -> u32 {
+    // A batch beyond 4 GiB is prepared in part; unsettled bytes are bounded far below.
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
