@@ -256,6 +256,11 @@ fn fields<'a>(header: &Header, whole: &'a [u8]) -> Result<Record<'a>, &'static s
     if header[RESERVED..] != [0; RECORD_HEADER_BYTES - RESERVED] {
         return Err("reserved field");
     }
+    let lsn = Lsn(u64_at(header, LSN));
+    // The next number must exist.
+    if lsn.0 == u64::MAX {
+        return Err("number");
+    }
     let (payload, padding) =
         whole[RECORD_HEADER_BYTES..].split_at(index(u32_at(header, PAYLOAD_BYTES)));
     if padding.iter().any(|&byte| byte != 0) {
@@ -264,13 +269,16 @@ fn fields<'a>(header: &Header, whole: &'a [u8]) -> Result<Record<'a>, &'static s
     let (id, document) = payload
         .split_at_checked(usize::from(header[ID_BYTES]))
         .ok_or("id length")?;
+    if document.len() > BODY_BYTES_MAX_CEILING || (kind != Kind::Put && !document.is_empty()) {
+        return Err("document length");
+    }
     let id = match header[ID_KIND] {
         ID_INTEGER => IdRef::Integer(i64::from_le_bytes(id.try_into().map_err(|_| "id length")?)),
         ID_NAME if !id.is_empty() => IdRef::Name(str::from_utf8(id).map_err(|_| "name")?),
         _ => return Err("kind of id"),
     };
     Ok(Record {
-        lsn: Lsn(u64_at(header, LSN)),
+        lsn,
         durable: Lsn(u64_at(header, DURABLE)),
         version: Version(u64_at(header, VERSION)),
         expires_at_ms: u64_at(header, EXPIRES_AT_MS),
