@@ -19,6 +19,7 @@
 //! | [`limits`] | every bound, with the relations between them |
 //! | [`id`] | ids, and which core owns one |
 //! | [`op`] | what can be asked of a document, and what can come of it |
+//! | [`listing`] | what can be asked of the list of all ids |
 //! | [`config`] | what an operator can set |
 //! | [`http`] | bytes to requests, response heads to bytes (RFC 9110, 9112) |
 //! | [`log`] | records, segments, the one writer, recovery; the disk format is in `log/record.rs` and `log/segment.rs` |
@@ -57,6 +58,7 @@ pub mod config;
 pub mod http;
 pub mod id;
 pub mod limits;
+pub mod listing;
 pub mod log;
 pub mod mesh;
 pub mod op;

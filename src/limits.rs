@@ -25,6 +25,11 @@ pub const JSON_DEPTH_MAX: usize = 100;
 /// Bytes of a name (an id that is not an integer).
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Ids on a page of a listing unless `limit=` says otherwise.
+pub const LIST_LIMIT_DEFAULT: usize = 100;
+/// Ids on a page of a listing at most (400 beyond).
+pub const LIST_LIMIT_MAX: usize = 1000;
+
 /// Requests of one connection that may be in flight before it is no longer read.
 pub const PIPELINE_MAX: usize = 128;
 /// Bytes of responses that one connection may have waiting for its peer to read.
@@ -37,6 +42,8 @@ pub const POOLED_BUFFER_BYTES_MAX: usize = 16 * 1024;
 pub const POOLED_BUFFER_COUNT: usize = 256;
 /// Calls that one core may have under way at its peers.
 pub const CALLS_MAX: usize = 16 * 1024;
+/// Requests about many documents that one core may have under way; further ones wait for room.
+pub const GATHERS_MAX: usize = 64;
 /// Bytes of documents that one shard may have on their way to disk before further writes are 503.
 pub const UNSETTLED_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Parcels that fit the channel from one core to another.
@@ -89,6 +96,9 @@ const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX_CEILING);
 const _: () = assert!((BODY_BYTES_MAX_CEILING as u64) < SEGMENT_BYTES_MAX / 2);
 const _: () = assert!(BODY_BYTES_MAX_DEFAULT < UNSETTLED_BYTES_MAX);
 const _: () = assert!(PIPELINE_MAX <= CALLS_MAX);
+// Each of them makes a call to every peer beyond the bound on calls.
+const _: () = assert!(GATHERS_MAX * CORES_MAX <= CALLS_MAX);
+const _: () = assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
 const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64);
 const _: () = assert!(RECEIVE_BUFFER_COUNT.is_power_of_two());

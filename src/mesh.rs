@@ -22,6 +22,7 @@ use glommio::channels::channel_mesh::{Full, MeshBuilder, Senders};
 
 use crate::{
     id::CoreId,
+    listing::{Listing, Page},
     op::{Op, Outcome},
     shard::{Batch, Settled},
 };
@@ -56,6 +57,8 @@ impl Parcel {
 pub enum Ask {
     /// To execute an operation on a document that it owns.
     Run(Op),
+    /// For the next ids of its shard.
+    List(Listing),
     /// For an id that was never used; it holds the source of ids.
     NextId {
         /// How many ids that it gave for this document were taken.
@@ -68,6 +71,8 @@ pub enum Ask {
 pub enum Answer {
     /// What came of the operation.
     Outcome(Outcome),
+    /// The ids.
+    Listed(Page),
     /// The id; `None`: there is none left.
     NextId(Option<i64>),
 }

@@ -11,16 +11,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("id", &["limits"]),
     ("op", &["id"]),
+    ("listing", &["id"]),
     ("config", &["limits"]),
     ("http", &["limits", "op"]),
     ("log", &["limits", "id", "op"]),
-    ("shard", &["limits", "id", "op", "log"]),
-    ("api", &["limits", "id", "op", "http"]),
-    ("mesh", &["limits", "id", "op", "shard"]),
+    ("shard", &["limits", "id", "op", "listing", "log"]),
+    ("api", &["limits", "id", "op", "listing", "http"]),
+    ("mesh", &["limits", "id", "op", "listing", "shard"]),
     (
         "server",
         &[
-            "limits", "id", "op", "config", "http", "log", "shard", "api", "mesh",
+            "limits", "id", "op", "listing", "config", "http", "log", "shard", "api", "mesh",
         ],
     ),
     (

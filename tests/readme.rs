@@ -28,6 +28,11 @@ fn the_limits_are_those_of_the_code() {
         ),
         format!("| JSON nesting | {} |", limits::JSON_DEPTH_MAX),
         format!(
+            "| requests about many documents under way on a core | {} |",
+            limits::GATHERS_MAX
+        ),
+        format!("`limit` is 1 to {}", limits::LIST_LIMIT_MAX),
+        format!(
             "| requests of a connection in flight | {} |",
             limits::PIPELINE_MAX
         ),

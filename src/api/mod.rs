@@ -8,8 +8,10 @@
 
 mod body;
 mod command;
+mod cursor;
 mod equality;
 mod json;
+mod list;
 mod plan;
 mod problem;
 mod render;
@@ -19,6 +21,7 @@ mod visit;
 
 pub use equality::same_document;
 pub use json::{JsonError, minify};
+pub use list::{ListRender, render_list};
 pub use plan::{Answer, Plan, plan};
 pub use problem::{Code, Problem};
 pub use render::{BodyMode, Render, ReplyContext, id_json, render, render_answer, render_problem};

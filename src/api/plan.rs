@@ -9,11 +9,13 @@ use super::{
     Code, Problem,
     body::{document, envelope, json_body},
     command::{command, given_twice},
+    list::{ListRender, plan_list},
     render::{Face, Render},
 };
 use crate::{
     http::{EntityTags, Field, Method, Request, decode_segment, query_pairs},
     id::Id,
+    listing::Listing,
     op::{Chosen, Condition, Op},
 };
 
@@ -36,6 +38,13 @@ pub enum Plan {
         document: Bytes,
         /// How its outcome is answered.
         render: Render,
+    },
+    /// Ask every shard for its next ids, merge them and render the page.
+    List {
+        /// Which ids.
+        listing: Listing,
+        /// How the page is answered.
+        render: ListRender,
     },
 }
 
@@ -74,6 +83,7 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
         (Route::Document(segment), Method::Put) => put_document(request, segment),
         (Route::Document(segment), Method::Delete) => delete_document(request, segment),
         (Route::Documents, Method::Post) => create_document(request),
+        (Route::Documents, Method::Get | Method::Head) => plan_list(request),
         (Route::Api, Method::Get | Method::Head) => get_api(request),
         (Route::Api, Method::Post) => post_api(request),
         (Route::Command, Method::Get | Method::Head | Method::Post) => run_command(request),
@@ -108,7 +118,7 @@ impl<'r> Route<'r> {
         match self {
             Route::Server => "GET, HEAD, POST, PUT, DELETE, OPTIONS",
             Route::Api | Route::Command => "GET, HEAD, POST, OPTIONS",
-            Route::Documents => "POST, OPTIONS",
+            Route::Documents => "GET, HEAD, POST, OPTIONS",
             Route::Document(_) => "GET, HEAD, PUT, DELETE, OPTIONS",
         }
     }

@@ -108,11 +108,7 @@ pub fn render(
     context: &ReplyContext<'_>,
     out: &mut Vec<u8>,
 ) {
-    let mut reply = Reply {
-        body_mode: render.body_mode,
-        head: ResponseHead::new(Status::Ok, context.date, context.persistence),
-        out,
-    };
+    let mut reply = Reply::new(render.body_mode, context, out);
     let id = || {
         let id = render.id.as_ref().or(chosen);
         id.expect("the client named an id, or the server chose one")
@@ -183,23 +179,35 @@ pub fn render_problem(
     context: &ReplyContext<'_>,
     out: &mut Vec<u8>,
 ) {
-    let head = ResponseHead::new(problem.status, context.date, context.persistence);
-    Reply {
-        body_mode,
-        head,
-        out,
-    }
-    .problem(problem);
+    Reply::new(body_mode, context, out).problem(problem);
 }
 
 /// A response under way.
-struct Reply<'a, 'o> {
+pub(super) struct Reply<'a, 'o> {
     body_mode: BodyMode,
     head: ResponseHead<'a>,
     out: &'o mut Vec<u8>,
 }
 
-impl Reply<'_, '_> {
+impl<'a, 'o> Reply<'a, 'o> {
+    /// A response without a status yet.
+    pub(super) fn new(
+        body_mode: BodyMode,
+        context: &ReplyContext<'a>,
+        out: &'o mut Vec<u8>,
+    ) -> Reply<'a, 'o> {
+        Reply {
+            body_mode,
+            head: ResponseHead::new(Status::Ok, context.date, context.persistence),
+            out,
+        }
+    }
+
+    /// 200 with a JSON body that is `parts` in a row.
+    pub(super) fn ok(self, parts: &[&[u8]]) {
+        self.json(Status::Ok, parts);
+    }
+
     /// A JSON body that is `parts` in a row.
     fn json(mut self, status: Status, parts: &[&[u8]]) {
         let body_bytes = parts.iter().map(|part| part.len()).sum();

@@ -84,7 +84,9 @@ enum SlotState {
         outcome: Outcome,
         id: Option<Id>,
     },
-    /// A response that needed no document.
+    /// Several cores answer together.
+    Gathering,
+    /// A response that needs nothing more.
     Rendered(Vec<u8>),
 }
 
@@ -193,6 +195,31 @@ impl Connection {
         )
     }
 
+    /// Takes a slot for a request that several cores answer together.
+    pub fn await_gather(&mut self, persistence: Persistence) -> u32 {
+        self.awaited += 1;
+        self.push(SlotState::Gathering, persistence)
+    }
+
+    /// Whether the last request is one that several cores answer together.
+    pub fn is_gathering(&self) -> bool {
+        let last = self.slots.back();
+        last.is_some_and(|slot| matches!(slot.state, SlotState::Gathering))
+    }
+
+    /// Whether everything before request `number` is answered.
+    pub fn is_first(&self, number: u32) -> bool {
+        self.first == number
+    }
+
+    /// Takes in the response to request `number`, which several cores answered together.
+    pub fn finish(&mut self, number: u32, response: Vec<u8>) {
+        let state = &mut self.slot(number).state;
+        assert!(matches!(state, SlotState::Gathering), "answered once");
+        *state = SlotState::Rendered(response);
+        self.awaited -= 1;
+    }
+
     /// Takes a slot for an outcome that is known but has others before it.
     pub fn hold(&mut self, render: Render, persistence: Persistence, outcome: Outcome) {
         self.push(
@@ -242,7 +269,9 @@ impl Connection {
                 outcome,
                 id,
             },
-            SlotState::Ready { .. } | SlotState::Rendered(_) => panic!("a request has one outcome"),
+            SlotState::Ready { .. } | SlotState::Gathering | SlotState::Rendered(_) => {
+                panic!("a request has one outcome")
+            }
         };
         self.awaited -= 1;
         None
@@ -254,7 +283,7 @@ impl Connection {
             match self.slots.front() {
                 None
                 | Some(Slot {
-                    state: SlotState::Awaited(_) | SlotState::Choosing { .. },
+                    state: SlotState::Awaited(_) | SlotState::Choosing { .. } | SlotState::Gathering,
                     ..
                 }) => break,
                 Some(Slot { persistence, state }) => match state {
@@ -270,7 +299,7 @@ impl Connection {
                         api::render(render, outcome, id.as_ref(), &reply, &mut self.output);
                     }
                     SlotState::Rendered(response) => self.output.extend_from_slice(response),
-                    SlotState::Awaited(_) | SlotState::Choosing { .. } => {
+                    SlotState::Awaited(_) | SlotState::Choosing { .. } | SlotState::Gathering => {
                         unreachable!("matched above")
                     }
                 },

@@ -6,6 +6,7 @@
 //! each peer, one send to each connection, one system call for all of them.
 
 use std::{
+    collections::VecDeque,
     net::TcpListener,
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
@@ -21,6 +22,7 @@ use slab::Slab;
 use super::{
     connection::Stage,
     desk::{Desk, Seat},
+    gather::{Gather, Waiting},
     log_core::LogPort,
     ring::{Event, ReceiveEnd, Ring},
 };
@@ -42,6 +44,15 @@ pub enum Waiter {
     Seat(Seat),
     /// A call of another core.
     Peer(CoreId, CallId),
+}
+
+/// Who made a call, at the core that made it.
+#[derive(Clone, Copy, Debug)]
+pub enum Caller {
+    /// A request that one core answers.
+    Seat(Seat),
+    /// A request that several cores answer together, by its index.
+    Gather(usize),
 }
 
 /// What all cores of a process share: counters and signals, no data.
@@ -74,8 +85,12 @@ pub struct Core {
     pub(super) process: Arc<Process>,
     pub(super) shard: Shard<Waiter>,
     pub(super) mesh: Mesh,
-    /// Requests of this core that a peer executes.
-    pub(super) calls: Slab<Seat>,
+    /// What peers are asked for requests of this core.
+    pub(super) calls: Slab<Caller>,
+    /// Requests of this core that several cores answer together.
+    pub(super) gathers: Slab<Gather>,
+    /// As before, and their turn has not come.
+    pub(super) waiting: VecDeque<Waiting>,
     pub(super) desk: Desk,
     /// The log, on the core that runs it.
     pub(super) log: Option<Rc<LogPort>>,
@@ -125,6 +140,8 @@ impl Core {
             shard: parts.shard,
             mesh: parts.mesh,
             calls: Slab::new(),
+            gathers: Slab::new(),
+            waiting: VecDeque::new(),
             log: parts.log,
             ids: parts.ids,
             alarm: parts.alarm,
@@ -174,6 +191,10 @@ impl Core {
         worked |= self.take_parcels();
         worked |= self.take_settled();
         self.resume_parked();
+        while self.begin_gathers() {
+            // Some may be answered already, and more was pipelined behind them.
+            self.resume_parked();
+        }
         self.hand_over_records();
         self.mesh.flush();
         self.flush_connections(ring);

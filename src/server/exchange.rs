@@ -3,8 +3,9 @@
 
 use super::{
     connection::Stage,
-    core::{Core, Waiter},
+    core::{Caller, Core, Waiter},
     desk::Seat,
+    gather::Waiting,
     ring::Token,
 };
 use crate::{
@@ -74,6 +75,10 @@ impl Core {
                         self.reply(peer, call, Answer::Outcome(outcome));
                     }
                 }
+                Ask::List(listing) => {
+                    let page = self.shard.list(&listing);
+                    self.reply(peer, call, Answer::Listed(page));
+                }
                 Ask::NextId { taken_in_a_row } => {
                     let ids = self
                         .ids
@@ -85,10 +90,11 @@ impl Core {
             }
         }
         for (call, answer) in parcel.replies {
-            let seat = self.calls.remove(to_index(call));
-            match answer {
-                Answer::Outcome(outcome) => self.settle(seat, outcome),
-                Answer::NextId(id) => self.store_under(seat, id),
+            match (self.calls.remove(to_index(call)), answer) {
+                (Caller::Seat(seat), Answer::Outcome(outcome)) => self.settle(seat, outcome),
+                (Caller::Seat(seat), Answer::NextId(id)) => self.store_under(seat, id),
+                (Caller::Gather(gather), Answer::Listed(page)) => self.on_listed(gather, page),
+                (caller, answer) => unreachable!("{answer:?} is no answer to {caller:?}"),
             }
         }
     }
@@ -147,7 +153,8 @@ impl Core {
         let mut consumed = 0;
         while consumed < input.len() {
             let connection = self.desk.connection(token);
-            let room = connection.in_flight() < PIPELINE_MAX
+            let room = !connection.is_gathering()
+                && connection.in_flight() < PIPELINE_MAX
                 && connection.output.len() < OUTPUT_BYTES_MAX
                 && self.calls.len() < CALLS_MAX;
             if !room {
@@ -196,6 +203,15 @@ impl Core {
                         .await_choice(render, persistence, document);
                 self.ask_for_id(Seat { token, number }, 0);
             }
+            Ok(Plan::List { listing, render }) => {
+                let number = self.desk.connection(token).await_gather(persistence);
+                self.waiting.push_back(Waiting {
+                    seat: Seat { token, number },
+                    persistence,
+                    listing,
+                    render,
+                });
+            }
             Ok(Plan::Answer(answer)) => {
                 let mut response = Vec::new();
                 let context = ReplyContext {
@@ -229,7 +245,7 @@ impl Core {
                 .desk
                 .connection(token)
                 .await_outcome(render, persistence);
-            self.call(owner, Ask::Run(op), Seat { token, number });
+            self.call(owner, Ask::Run(op), Caller::Seat(Seat { token, number }));
             return;
         }
         let number = self.desk.connection(token).next_number();
@@ -274,7 +290,7 @@ impl Core {
             None => self.call(
                 CoreId(self.config.log_core),
                 Ask::NextId { taken_in_a_row },
-                seat,
+                Caller::Seat(seat),
             ),
         }
     }
@@ -297,16 +313,16 @@ impl Core {
             chosen: Chosen::ByServer,
         };
         if owner != self.id {
-            return self.call(owner, Ask::Run(op), seat);
+            return self.call(owner, Ask::Run(op), Caller::Seat(seat));
         }
         if let Some(outcome) = self.shard.execute(op, Waiter::Seat(seat)) {
             self.settle(seat, outcome);
         }
     }
 
-    fn call(&mut self, peer: CoreId, ask: Ask, seat: Seat) {
+    pub(super) fn call(&mut self, peer: CoreId, ask: Ask, caller: Caller) {
         let call =
-            CallId::try_from(self.calls.insert(seat)).expect("calls are bounded by CALLS_MAX");
+            CallId::try_from(self.calls.insert(caller)).expect("calls are bounded by CALLS_MAX");
         self.mesh.to(peer).calls.push((call, ask));
     }
 }

@@ -4,6 +4,7 @@ mod connection;
 mod core;
 mod desk;
 mod exchange;
+mod gather;
 mod log_core;
 mod preflight;
 mod ring;

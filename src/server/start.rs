@@ -252,6 +252,7 @@ fn recover_shard(
             Kind::Mark => {}
         }
     })?;
+    shard.end_restore();
     Ok((shard, verdict))
 }
 

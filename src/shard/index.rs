@@ -3,9 +3,15 @@
 //! What is here was acknowledged, or may be. Writes that are still on their way
 //! to disk are in the queue, and readers never see them.
 
+use std::ops::Bound;
+
 use hashbrown::HashTable;
 
-use super::slab::{Slab, Slot};
+use super::{
+    entry::{Entry, Key, NewEntry},
+    order::Order,
+    slab::{Slab, Slot},
+};
 use crate::{
     id::{Id, bucket_hash},
     log::Location,
@@ -16,27 +22,29 @@ use crate::{
 /// power of two of small ones keeps each such pause below a millisecond.
 const TABLE_COUNT: usize = 256;
 
-/// version, segment, offset, document length, id length (0: an integer).
-const HEAD_BYTES: usize = 8 + 4 + 4 + 4 + 1;
-
 /// All durable documents of one shard.
 pub struct Index {
     tables: Box<[HashTable<Slot>]>,
+    order: Order,
     slab: Slab,
     document_count: usize,
 }
 
-/// One stored document, as it lies in its slot.
-///
-/// Layout: version u64, segment u32, offset u32, document length u32, id length
-/// u8 (0: the id is the next 8 bytes as an integer), id, document; little endian.
-#[derive(Clone, Copy)]
-pub struct Entry<'a>(&'a [u8]);
+/// Where a document went.
+enum Placed {
+    /// To a slot of its own.
+    New(Slot),
+    /// To the slot that it had.
+    InPlace,
+    /// From a slot, which is still there, to another one.
+    Moved { from: Slot, to: Slot },
+}
 
 impl Default for Index {
     fn default() -> Index {
         Index {
             tables: (0..TABLE_COUNT).map(|_| HashTable::new()).collect(),
+            order: Order::default(),
             slab: Slab::default(),
             document_count: 0,
         }
@@ -48,161 +56,127 @@ impl Index {
     pub fn get(&self, id: &Id) -> Option<Entry<'_>> {
         let placement = id.placement();
         let slot = self.tables[table_of(placement)].find(bucket_hash(placement), |&slot| {
-            Entry(self.slab.bytes(slot)).is_of(id)
+            Entry(self.slab.bytes(slot)).key() == Key::of(id)
         })?;
         Some(Entry(self.slab.bytes(*slot)))
     }
 
+    /// The documents from `from` on, integers ascending, then names by their bytes.
+    pub fn range<'i>(&'i self, from: Bound<&Id>) -> impl Iterator<Item = Entry<'i>> + use<'i> {
+        let slots = self.order.range(from, &self.slab);
+        slots.map(|slot| Entry(self.slab.bytes(slot)))
+    }
+
     /// Stores `document` under `id` in place of what was there.
     pub fn put(&mut self, id: &Id, version: Version, location: Location, document: &[u8]) {
-        let placement = id.placement();
-        let id_bytes = IdBytes::new(id);
-        let bytes = HEAD_BYTES + id_bytes.as_slice().len() + document.len();
-        let Index {
-            tables,
-            slab,
-            document_count,
-        } = self;
-        let table = &mut tables[table_of(placement)];
-        let found = table.find_mut(bucket_hash(placement), |&slot| {
-            Entry(slab.bytes(slot)).is_of(id)
-        });
-        let slot = match found {
-            Some(slot) if slab.fits_exactly(*slot, bytes) => *slot,
-            Some(slot) => {
-                slab.remove(*slot);
-                *slot = slab.insert(bytes);
-                *slot
-            }
-            None => {
-                let slot = slab.insert(bytes);
-                // The entry is written first: growing the table hashes it.
-                write_entry(slab.bytes_mut(slot), &id_bytes, version, location, document);
-                *document_count += 1;
-                table.insert_unique(bucket_hash(placement), slot, |&slot| {
-                    bucket_hash(Entry(slab.bytes(slot)).id().placement())
-                });
-                return;
-            }
+        let new = NewEntry {
+            id,
+            version,
+            location,
+            document,
         };
-        write_entry(slab.bytes_mut(slot), &id_bytes, version, location, document);
+        match self.place(&new) {
+            Placed::New(slot) => self.order.insert(id, slot, &self.slab),
+            Placed::InPlace => {}
+            Placed::Moved { from, to } => {
+                self.order.replace(id, to, &self.slab);
+                self.slab.remove(from);
+            }
+        }
     }
 
     /// Removes the document stored under `id` and says whether there was one.
     pub fn remove(&mut self, id: &Id) -> bool {
-        let placement = id.placement();
-        let slab = &self.slab;
-        let table = &mut self.tables[table_of(placement)];
-        let found = table.find_entry(bucket_hash(placement), |&slot| {
-            Entry(slab.bytes(slot)).is_of(id)
-        });
-        let Ok(occupied) = found else { return false };
-        let (slot, _) = occupied.remove();
+        let Some(slot) = self.unlink(id) else {
+            return false;
+        };
+        self.order.remove(id, &self.slab);
         self.slab.remove(slot);
-        self.document_count -= 1;
         true
+    }
+
+    /// [`put`](Index::put) that leaves the order to [`end_restore`](Index::end_restore).
+    pub fn restore_put(&mut self, id: &Id, version: Version, location: Location, document: &[u8]) {
+        let new = NewEntry {
+            id,
+            version,
+            location,
+            document,
+        };
+        if let Placed::Moved { from, .. } = self.place(&new) {
+            self.slab.remove(from);
+        }
+    }
+
+    /// [`remove`](Index::remove) that leaves the order to [`end_restore`](Index::end_restore).
+    pub fn restore_remove(&mut self, id: &Id) {
+        if let Some(slot) = self.unlink(id) {
+            self.slab.remove(slot);
+        }
+    }
+
+    /// Puts everything that was restored in order, which is much cheaper for all at once.
+    pub fn end_restore(&mut self) {
+        let slots = self.tables.iter().flat_map(HashTable::iter).copied();
+        self.order = Order::build(slots, &self.slab);
     }
 
     /// How many documents are stored.
     pub fn document_count(&self) -> usize {
         self.document_count
     }
-}
 
-impl<'a> Entry<'a> {
-    /// The version of the document.
-    pub fn version(self) -> Version {
-        Version(u64::from_le_bytes(self.field(0)))
+    /// Whether every document has its place in the order; costs a look at each block of it.
+    pub fn is_in_order(&self) -> bool {
+        self.order.slot_count() == self.document_count
     }
 
-    /// The stored bytes.
-    pub fn document(self) -> &'a [u8] {
-        let start = HEAD_BYTES + self.id_bytes().len();
-        let bytes = u32::from_le_bytes(self.field(16));
-        &self.0[start..start + usize::try_from(bytes).expect("a document fits memory")]
-    }
-
-    fn id(self) -> Id {
-        let bytes = self.id_bytes();
-        if self.0[20] == 0 {
-            return Id::Integer(i64::from_le_bytes(
-                bytes.try_into().expect("8 bytes by layout"),
-            ));
-        }
-        Id::Name(
-            std::str::from_utf8(bytes)
-                .expect("written from a name")
-                .into(),
-        )
-    }
-
-    fn is_of(self, id: &Id) -> bool {
-        match id {
-            Id::Integer(integer) => self.0[20] == 0 && self.id_bytes() == integer.to_le_bytes(),
-            Id::Name(name) => self.0[20] != 0 && self.id_bytes() == name.as_bytes(),
-        }
-    }
-
-    fn id_bytes(self) -> &'a [u8] {
-        let bytes = match self.0[20] {
-            0 => 8,
-            name_bytes => usize::from(name_bytes),
+    /// Writes the entry, and makes the tables name its slot.
+    fn place(&mut self, new: &NewEntry<'_>) -> Placed {
+        let placement = new.id.placement();
+        let Index {
+            tables,
+            slab,
+            document_count,
+            ..
+        } = self;
+        let table = &mut tables[table_of(placement)];
+        let found = table.find_mut(bucket_hash(placement), |&slot| {
+            Entry(slab.bytes(slot)).key() == Key::of(new.id)
+        });
+        let Some(held) = found else {
+            let slot = slab.insert(new.bytes());
+            // The entry is written first: growing the table hashes it.
+            new.write(slab.bytes_mut(slot));
+            *document_count += 1;
+            table.insert_unique(bucket_hash(placement), slot, |&slot| {
+                bucket_hash(Entry(slab.bytes(slot)).key().to_id().placement())
+            });
+            return Placed::New(slot);
         };
-        &self.0[HEAD_BYTES..HEAD_BYTES + bytes]
-    }
-
-    fn field<const N: usize>(self, at: usize) -> [u8; N] {
-        self.0[at..at + N]
-            .try_into()
-            .expect("the slice has N bytes")
-    }
-}
-
-/// The bytes of an id as an entry holds them.
-enum IdBytes<'a> {
-    Integer([u8; 8]),
-    Name(&'a [u8]),
-}
-
-impl<'a> IdBytes<'a> {
-    fn new(id: &'a Id) -> IdBytes<'a> {
-        match id {
-            Id::Integer(integer) => IdBytes::Integer(integer.to_le_bytes()),
-            Id::Name(name) => IdBytes::Name(name.as_bytes()),
+        let from = *held;
+        if slab.fits_exactly(from, new.bytes()) {
+            new.write(slab.bytes_mut(from));
+            return Placed::InPlace;
         }
+        let to = slab.insert(new.bytes());
+        *held = to;
+        new.write(slab.bytes_mut(to));
+        Placed::Moved { from, to }
     }
 
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            IdBytes::Integer(bytes) => bytes,
-            IdBytes::Name(bytes) => bytes,
-        }
+    /// Makes the tables forget `id`; its entry is still there.
+    fn unlink(&mut self, id: &Id) -> Option<Slot> {
+        let placement = id.placement();
+        let slab = &self.slab;
+        let table = &mut self.tables[table_of(placement)];
+        let found = table.find_entry(bucket_hash(placement), |&slot| {
+            Entry(slab.bytes(slot)).key() == Key::of(id)
+        });
+        let (slot, _) = found.ok()?.remove();
+        self.document_count -= 1;
+        Some(slot)
     }
-
-    fn length_byte(&self) -> u8 {
-        match self {
-            IdBytes::Integer(_) => 0,
-            IdBytes::Name(bytes) => u8::try_from(bytes.len()).expect("NAME_BYTES_MAX fits a byte"),
-        }
-    }
-}
-
-fn write_entry(
-    out: &mut [u8],
-    id: &IdBytes<'_>,
-    version: Version,
-    location: Location,
-    document: &[u8],
-) {
-    let document_bytes = u32::try_from(document.len()).expect("bodies are bounded below 4 GiB");
-    out[0..8].copy_from_slice(&version.0.to_le_bytes());
-    out[8..12].copy_from_slice(&location.segment.0.to_le_bytes());
-    out[12..16].copy_from_slice(&location.offset.to_le_bytes());
-    out[16..20].copy_from_slice(&document_bytes.to_le_bytes());
-    out[20] = id.length_byte();
-    let (id_out, document_out) = out[HEAD_BYTES..].split_at_mut(id.as_slice().len());
-    id_out.copy_from_slice(id.as_slice());
-    document_out[..document.len()].copy_from_slice(document);
 }
 
 /// Bits that neither the owner (the high ones) nor the bucket (the low ones) is taken from.
@@ -212,21 +186,34 @@ fn table_of(placement: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::log::SegmentNumber;
+
+    const LOCATION: Location = Location {
+        segment: SegmentNumber(1),
+        offset: 64,
+    };
+
+    /// A sequence of numbers below `end` that looks random.
+    fn randoms(end: u64) -> impl FnMut() -> u64 {
+        let mut state = 7_u64;
+        move || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % end
+        }
+    }
 
     #[test]
     fn the_index_is_a_map() {
         let mut index = Index::default();
         let mut model: BTreeMap<Id, (u64, Vec<u8>)> = BTreeMap::new();
-        let mut random = 7_u64;
+        let mut random = randoms(1 << 31);
         for step in 1..60_000_u64 {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            let pick = random >> 33;
+            let pick = random();
             let id = match pick % 5 {
                 0 => Id::from_text(&format!("name {}", pick % 700)).expect("a name"),
                 1 => Id::Integer(i64::from(u16::try_from(pick % 700).expect("small")) << 32),
@@ -236,11 +223,7 @@ mod tests {
                 assert_eq!(index.remove(&id), model.remove(&id).is_some());
             } else {
                 let document = vec![b'x'; usize::try_from(pick % 300).expect("small")];
-                let location = Location {
-                    segment: SegmentNumber(1),
-                    offset: 64,
-                };
-                index.put(&id, Version(step), location, &document);
+                index.put(&id, Version(step), LOCATION, &document);
                 model.insert(id, (step, document));
             }
         }
@@ -251,7 +234,109 @@ mod tests {
                 (entry.version().0, entry.document()),
                 (*version, document.as_slice())
             );
-            assert_eq!(entry.id(), *id);
+            assert_eq!(entry.key().to_id(), *id);
         }
+    }
+
+    fn id_of(number: i64) -> Id {
+        match number.rem_euclid(3) {
+            0 => Id::Name(format!("name {number}").into()),
+            _ => Id::Integer(number),
+        }
+    }
+
+    fn ids(index: &Index, from: Bound<&Id>) -> Vec<Id> {
+        index.range(from).map(|entry| entry.key().to_id()).collect()
+    }
+
+    #[test]
+    fn the_order_is_that_of_ids_however_they_come_and_go() {
+        let mut random = randoms(9_000);
+        let mut index = Index::default();
+        let mut model = BTreeSet::new();
+        let put = |index: &mut Index, model: &mut BTreeSet<Id>, number: i64, bytes: usize| {
+            index.put(&id_of(number), Version(1), LOCATION, &vec![b'x'; bytes]);
+            model.insert(id_of(number));
+        };
+        for phase in 0..6 {
+            for n in 0..3_000 {
+                let picked = i64::try_from(random()).expect("small");
+                match phase {
+                    0 => put(&mut index, &mut model, n, 10),
+                    1 => put(&mut index, &mut model, -n, 10),
+                    2 => put(&mut index, &mut model, picked, 100),
+                    3 => put(
+                        &mut index,
+                        &mut model,
+                        100_000 + 2 * n - (n % 2) * 5_000,
+                        10,
+                    ),
+                    // Almost everything goes, and then some comes back.
+                    4 => {
+                        for number in [picked, -picked, 94_000 + picked, picked / 3, n, -n] {
+                            let existed = model.remove(&id_of(number));
+                            assert_eq!(index.remove(&id_of(number)), existed);
+                        }
+                    }
+                    _ => put(&mut index, &mut model, picked, 10),
+                }
+            }
+            assert!(index.is_in_order(), "phase {phase}");
+            let expected: Vec<Id> = model.iter().cloned().collect();
+            assert_eq!(ids(&index, Bound::Unbounded), expected, "phase {phase}");
+            for _ in 0..200 {
+                let start = id_of(i64::try_from(random()).expect("small") - 4_000);
+                for bound in [Bound::Included(&start), Bound::Excluded(&start)] {
+                    let expected = model.range((bound, Bound::Unbounded)).take(3);
+                    let found: Vec<Id> = index
+                        .range(bound)
+                        .take(3)
+                        .map(|entry| entry.key().to_id())
+                        .collect();
+                    assert!(expected.eq(&found), "phase {phase}, {bound:?}: {found:?}");
+                }
+            }
+            index.order.check(&index.slab);
+        }
+    }
+
+    #[test]
+    fn what_was_restored_is_in_order() {
+        let mut restored = Index::default();
+        let mut random = randoms(5_000);
+        for _ in 0..10_000 {
+            let number = i64::try_from(random()).expect("small") - 2_000;
+            if number % 5 == 0 {
+                restored.restore_remove(&id_of(number / 5));
+            } else {
+                let document = vec![b'x'; usize::try_from(random() % 100).expect("small")];
+                restored.restore_put(&id_of(number), Version(1), LOCATION, &document);
+            }
+        }
+        // Alike in their first 8 bytes, and shorter than that.
+        for name in [
+            "prefix",
+            "prefix: b",
+            "prefix: a",
+            "é",
+            "prefix:",
+            "zz",
+            "z",
+        ] {
+            restored.restore_put(&Id::Name(name.into()), Version(1), LOCATION, b"1");
+        }
+        assert!(!restored.is_in_order());
+        restored.end_restore();
+        assert!(restored.is_in_order());
+        restored.order.check(&restored.slab);
+        let found = ids(&restored, Bound::Unbounded);
+        assert_eq!(found.len(), restored.document_count());
+        assert!(found.is_sorted_by(|a, b| a < b));
+        // It goes on from there.
+        for number in 0..1_000 {
+            restored.put(&id_of(number), Version(2), LOCATION, b"1");
+        }
+        assert!(restored.is_in_order());
+        restored.order.check(&restored.slab);
     }
 }

@@ -5,8 +5,11 @@
 //! back through [`Shard::settle`], which is the only place that changes what
 //! readers see.
 
+mod entry;
 mod ids;
 mod index;
+mod list;
+mod order;
 mod queue;
 mod slab;
 

@@ -24,7 +24,7 @@ use crate::{
 
 /// The documents of one core. `W` names who waits for an answer.
 pub struct Shard<W> {
-    index: Index,
+    pub(super) index: Index,
     queue: VecDeque<Queued<W>>,
     /// For each id with a queued write, what the last of them leaves behind.
     latest: HashMap<Id, Latest, fxhash::FxBuildHasher>,
@@ -110,15 +110,21 @@ impl<W> Shard<W> {
 
     /// Takes in a stored document that recovery found in the log.
     pub fn restore_put(&mut self, id: &Id, version: Version, location: Location, document: &[u8]) {
-        self.index.put(id, version, location, document);
+        self.index.restore_put(id, version, location, document);
     }
 
     /// Takes in a removal that recovery found in the log.
     pub fn restore_delete(&mut self, id: &Id) {
-        self.index.remove(id);
+        self.index.restore_remove(id);
     }
 
-    /// Ends recovery: new versions are larger than `highest`, the largest of the whole log.
+    /// Ends recovery: everything that was found is put in order.
+    pub fn end_restore(&mut self) {
+        self.index.end_restore();
+    }
+
+    /// Ends recovery of all shards: new versions are larger than `highest`, the largest of the
+    /// whole log.
     ///
     /// Shards count on their own from there. That keeps each document's versions
     /// growing, because it has one owner until the next restart.
@@ -127,6 +133,7 @@ impl<W> Shard<W> {
             self.queue.is_empty(),
             "recovery ends before the first operation"
         );
+        assert!(self.index.is_in_order(), "what was restored is in order");
         self.last_version = highest;
     }
 

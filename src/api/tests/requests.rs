@@ -73,8 +73,8 @@ fn a_method_that_the_path_does_not_take_is_405_with_those_it_takes() {
         ),
         (
             "/docs",
-            "POST, OPTIONS",
-            &["GET", "HEAD", "PUT", "DELETE", "get"],
+            "GET, HEAD, POST, OPTIONS",
+            &["PUT", "DELETE", "PATCH", "get"],
         ),
         (
             "/docs/1",
