@@ -10,15 +10,25 @@
 //! - Parcels between two cores arrive in the order in which they were sent, and
 //!   so do the calls in them.
 
+mod bell;
+
 use std::{
     cell::{Cell, RefCell},
-    future::poll_fn,
+    future::{Future, poll_fn},
+    io,
+    os::fd::BorrowedFd,
+    pin::pin,
     rc::Rc,
-    task::{Poll, Waker},
+    sync::Arc,
+    task::{Context, Poll, Waker},
 };
 
-use futures_lite::StreamExt;
-use glommio::channels::channel_mesh::{Full, MeshBuilder, Senders};
+use glommio::channels::{
+    channel_mesh::{Full, MeshBuilder, Senders},
+    shared_channel::ConnectedReceiver,
+};
+
+use self::bell::Bell;
 
 use crate::{
     id::CoreId,
@@ -86,19 +96,42 @@ pub struct Mesh {
 }
 
 struct Shared {
+    core: CoreId,
     senders: Senders<Parcel>,
+    incoming: Vec<Incoming>,
     inbox: RefCell<Vec<(CoreId, Parcel)>>,
+    /// One for each core, this one included.
+    bells: Arc<[Bell]>,
     alarm: Rc<Alarm>,
 }
 
+/// The channel from one peer.
+struct Incoming {
+    peer: CoreId,
+    channel: ConnectedReceiver<Parcel>,
+    /// Parcels taken from it, ever; wraps.
+    taken: Cell<u32>,
+}
+
 /// Builds the channels; each core calls [`Mesh::join`] with a copy.
-pub type Builder = MeshBuilder<Parcel, Full>;
+#[derive(Clone)]
+pub struct Builder {
+    channels: MeshBuilder<Parcel, Full>,
+    bells: Arc<[Bell]>,
+}
 
 impl Mesh {
     /// Channels for `cores` cores of `parcels_max` parcels each.
-    #[must_use]
-    pub fn builder(cores: u16, parcels_max: usize) -> Builder {
-        MeshBuilder::full(usize::from(cores), parcels_max)
+    ///
+    /// # Errors
+    /// When the process has no file descriptor left for each core.
+    pub fn builder(cores: u16, parcels_max: usize) -> io::Result<Builder> {
+        Ok(Builder {
+            channels: MeshBuilder::full(usize::from(cores), parcels_max),
+            bells: (0..cores)
+                .map(|_| Bell::new(cores))
+                .collect::<io::Result<_>>()?,
+        })
     }
 
     /// Connects this core with all others, and returns once they did the same.
@@ -109,24 +142,36 @@ impl Mesh {
     /// Panics when the executors were not started in the order of their cores,
     /// because glommio numbers peers by that.
     pub async fn join(builder: Builder, core: CoreId, alarm: Rc<Alarm>) -> Mesh {
-        let cores = builder.nr_peers();
-        let (senders, mut receivers) = builder.join().await.expect("each core joins once");
+        let Builder { channels, bells } = builder;
+        let cores = channels.nr_peers();
+        let (senders, mut receivers) = channels.join().await.expect("each core joins once");
         assert_eq!(
             senders.peer_id(),
             core.index(),
             "executors start in the order of their cores"
         );
+        let incoming = receivers
+            .streams()
+            .into_iter()
+            .map(|(peer, channel)| Incoming {
+                peer: CoreId(u16::try_from(peer).expect("CORES_MAX fits 16 bits")),
+                channel,
+                taken: Cell::new(0),
+            });
         let shared = Rc::new(Shared {
+            core,
             senders,
+            incoming: incoming.collect(),
             inbox: RefCell::new(Vec::new()),
+            bells,
             alarm,
         });
-        for (peer, mut stream) in receivers.streams() {
-            let peer = CoreId(u16::try_from(peer).expect("CORES_MAX fits 16 bits"));
+        for channel in 0..shared.incoming.len() {
             let shared = Rc::clone(&shared);
             glommio::spawn_local(async move {
-                while let Some(parcel) = stream.next().await {
-                    shared.inbox.borrow_mut().push((peer, parcel));
+                let incoming = &shared.incoming[channel];
+                while let Some(parcel) = incoming.channel.recv().await {
+                    shared.take_in(incoming, parcel);
                     shared.alarm.raise();
                 }
             })
@@ -151,32 +196,65 @@ impl Mesh {
                 continue;
             }
             let parcel = std::mem::take(&mut self.outgoing[peer]);
-            if let Err(error) = self.shared.senders.try_send_to(peer, parcel) {
-                let Some(parcel) = parcel_of(error) else {
-                    continue;
-                };
-                self.stalled[peer].set(true);
-                self.send_when_there_is_room(peer, parcel);
+            match self.shared.senders.try_send_to(peer, parcel) {
+                Ok(()) => self.shared.bells[peer].ring(self.shared.core),
+                Err(error) => {
+                    let Some(parcel) = parcel_of(error) else {
+                        continue;
+                    };
+                    self.stalled[peer].set(true);
+                    self.send_when_there_is_room(peer, parcel);
+                }
             }
         }
     }
 
     /// Takes what has arrived, oldest first.
     pub fn take_inbox(&mut self, into: &mut Vec<(CoreId, Parcel)>) {
+        self.shared.take_delivered();
         into.append(&mut self.shared.inbox.borrow_mut());
     }
 
     /// Whether something waits to be taken.
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        !self.shared.inbox.borrow().is_empty()
+        !self.shared.inbox.borrow().is_empty() || self.shared.has_deliveries()
+    }
+
+    /// Makes the next parcel signal [`Mesh::bell`]; whether nothing has arrived yet, so that
+    /// the caller may wait for that signal.
+    #[must_use]
+    pub fn begin_rest(&self) -> bool {
+        let bell = &self.shared.bells[self.shared.core.index()];
+        bell.begin_rest();
+        if self.has_mail() {
+            bell.end_rest();
+            return false;
+        }
+        true
+    }
+
+    /// Ends what [`Mesh::begin_rest`] began.
+    pub fn end_rest(&self) {
+        self.shared.bells[self.shared.core.index()].end_rest();
+    }
+
+    /// The descriptor that is signalled when a parcel arrives while the core rests.
+    #[must_use]
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.shared.bells[self.shared.core.index()].descriptor()
+    }
+
+    /// Whether a parcel waits for room in its channel, which the executor's tasks see.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.stalled.iter().any(|stalled| stalled.get())
     }
 
     /// Whether nothing waits to be sent.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
-        self.outgoing.iter().all(Parcel::is_empty)
-            && self.stalled.iter().all(|stalled| !stalled.get())
+        self.outgoing.iter().all(Parcel::is_empty) && !self.is_stalled()
     }
 
     fn send_when_there_is_room(&self, peer: usize, parcel: Parcel) {
@@ -184,12 +262,52 @@ impl Mesh {
         let stalled = Rc::clone(&self.stalled[peer]);
         glommio::spawn_local(async move {
             // An error means that the peer has ended, and then nobody waits for this.
-            drop(shared.senders.send_to(peer, parcel).await);
+            if shared.senders.send_to(peer, parcel).await.is_ok() {
+                shared.bells[peer].ring(shared.core);
+            }
             stalled.set(false);
             // What gathered meanwhile goes with the next turn.
             shared.alarm.raise();
         })
         .detach();
+    }
+}
+
+impl Shared {
+    /// Takes what is in the channels, without waiting for the executor's tasks to do it.
+    fn take_delivered(&self) {
+        let bell = &self.bells[self.core.index()];
+        let mut context = Context::from_waker(Waker::noop());
+        for incoming in &self.incoming {
+            while incoming.is_behind(bell.delivered(incoming.peer)) {
+                // Polled only when a parcel is there: the waker of an empty channel is its task's.
+                let parcel = pin!(incoming.channel.recv()).poll(&mut context);
+                let Poll::Ready(Some(parcel)) = parcel else {
+                    break;
+                };
+                self.take_in(incoming, parcel);
+            }
+        }
+    }
+
+    fn has_deliveries(&self) -> bool {
+        let bell = &self.bells[self.core.index()];
+        self.incoming
+            .iter()
+            .any(|incoming| incoming.is_behind(bell.delivered(incoming.peer)))
+    }
+
+    fn take_in(&self, incoming: &Incoming, parcel: Parcel) {
+        incoming.taken.set(incoming.taken.get().wrapping_add(1));
+        self.inbox.borrow_mut().push((incoming.peer, parcel));
+    }
+}
+
+impl Incoming {
+    /// Whether fewer parcels were taken than delivered. The task of the channel may have taken
+    /// one that is not counted yet, so the difference can be negative.
+    fn is_behind(&self, delivered: u32) -> bool {
+        delivered.wrapping_sub(self.taken.get()).cast_signed() > 0
     }
 }
 
@@ -285,10 +403,47 @@ mod tests {
     }
 
     #[test]
+    fn a_resting_core_is_told_of_a_parcel_and_takes_it_without_its_executor() {
+        let builder = Mesh::builder(2, 4).expect("descriptors are free");
+        let (resting, rests) = std::sync::mpsc::channel();
+        let other = builder.clone();
+        let executor = |name: &str| {
+            LocalExecutorBuilder::new(Placement::Unbound)
+                .name(name)
+                .io_memory(1 << 20)
+        };
+        let receiver = executor("receiver").spawn(move || async move {
+            let mut mesh = Mesh::join(builder, CoreId(0), Rc::default()).await;
+            assert!(mesh.begin_rest(), "nothing was sent yet");
+            resting.send(()).expect("the sender waits");
+            let bell =
+                rustix::event::PollFd::from_borrowed_fd(mesh.bell(), rustix::event::PollFlags::IN);
+            let deadline = Duration::from_secs(10).try_into().expect("a short time");
+            // Blocks the thread: no task of this executor runs meanwhile.
+            let rung = rustix::event::poll(&mut [bell], Some(&deadline));
+            assert_eq!(rung, Ok(1), "the bell is rung");
+            mesh.end_rest();
+            let mut inbox = Vec::new();
+            mesh.take_inbox(&mut inbox);
+            inbox.len()
+        });
+        let sender = executor("sender").spawn(move || async move {
+            let mut mesh = Mesh::join(other, CoreId(1), Rc::default()).await;
+            rests.recv().expect("the receiver rests");
+            let id = Id::Integer(1);
+            mesh.to(CoreId(0)).calls.push((7, Ask::Run(Op::Get { id })));
+            mesh.flush();
+        });
+        let taken = receiver.expect("it starts").join().expect("no panic");
+        assert_eq!(taken, 1);
+        sender.expect("it starts").join().expect("no panic");
+    }
+
+    #[test]
     fn crossed_full_channels_never_deadlock() {
         for parcels_max in [1, 2] {
             for calls_max in [1, 3, 1000] {
-                let builder = Mesh::builder(2, parcels_max);
+                let builder = Mesh::builder(2, parcels_max).expect("descriptors are free");
                 let (done, result) = std::sync::mpsc::channel();
                 let executors = [CoreId(0), CoreId(1)].map(|core| {
                     let (builder, done) = (builder.clone(), done.clone());

@@ -27,7 +27,7 @@ pub fn run(meter: &Meter) {
 
 fn hop(meter: &Meter, name: &str, batch: u32) {
     meter.sample(name, ROUNDS * batch, || {
-        let builder = Mesh::builder(2, 64);
+        let builder = Mesh::builder(2, 64).expect("descriptors are free");
         let (report, reported) = mpsc::channel();
         let executors = [CoreId(0), CoreId(1)].map(|core| {
             let (builder, report) = (builder.clone(), report.clone());

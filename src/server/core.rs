@@ -34,8 +34,17 @@ use crate::{
     shard::{IdSource, Shard},
 };
 
+const RING_WORKS: &str = "io_uring_enter works for a ring in use";
+
 /// How often connections are looked at for timeouts.
 pub const TICK: Duration = Duration::from_millis(250);
+
+/// How long a core with nothing to do rests in its ring before it sleeps in glommio, and how
+/// long the executor's other tasks may have to wait for a busy core.
+///
+/// To rest is one system call, to sleep about eight and a barrier on all cores; but only a
+/// core that sleeps costs nothing.
+const REST: Duration = Duration::from_millis(1);
 
 /// Who waits for the outcome of an operation on this core's shard.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +110,10 @@ pub struct Core {
     accepting: Accepting,
     inbox: Vec<(CoreId, Parcel)>,
     started: Instant,
+    /// When the turn under way began.
+    now: Instant,
+    /// When the executor's other tasks last had their turn.
+    yielded: Instant,
     ticked: Instant,
     drain_until: Option<Instant>,
     /// Whether this core told the process that it is drained.
@@ -149,6 +162,8 @@ impl Core {
             accepting: Accepting::Off,
             inbox: Vec::new(),
             started: now,
+            now,
+            yielded: now,
             ticked: now,
             drain_until: None,
             counted_as_drained: false,
@@ -158,29 +173,64 @@ impl Core {
     /// Serves until the process drains and every core has.
     pub async fn run(mut self, mut ring: Ring) {
         ring.accept(self.listener.as_fd());
+        ring.watch(self.mesh.bell());
         self.accepting = Accepting::On;
+        let mut in_vain = false;
         loop {
             let worked = self.turn(&mut ring);
             if self.process.draining.load(Ordering::Relaxed) && self.drain(&mut ring) {
                 return;
             }
-            if worked {
-                // The executor's other tasks run: parcels arrive, the log writes.
+            if !worked && (in_vain || self.waits_for_executor()) {
+                self.sleep(&mut ring).await;
+                in_vain = false;
+            } else if worked && (self.waits_for_executor() || self.executor_is_due()) {
+                ring.submit().expect(RING_WORKS);
                 glommio::executor().yield_task_queue_now().await;
-            } else if !self.mesh.has_mail()
-                && ring
-                    .prepare_to_sleep()
-                    .expect("io_uring_enter works for a ring in use")
-            {
-                self.alarm.wait().await;
-                ring.wake_up();
+                self.yielded = Instant::now();
+            } else {
+                in_vain = !self.rest(&mut ring);
             }
         }
     }
 
+    /// Whether other tasks of this executor have something to do, so that waiting for the
+    /// ring alone would keep them from it.
+    fn waits_for_executor(&self) -> bool {
+        self.mesh.is_stalled() || self.log.as_ref().is_some_and(|log| log.is_busy())
+    }
+
+    /// Whether other tasks, whatever they do, were kept waiting long enough.
+    fn executor_is_due(&self) -> bool {
+        self.now - self.yielded >= REST
+    }
+
+    /// Waits a moment for the ring or a peer; whether one of them had something.
+    fn rest(&self, ring: &mut Ring) -> bool {
+        if !self.mesh.begin_rest() {
+            ring.submit().expect(RING_WORKS);
+            return true;
+        }
+        let happened = ring.rest(REST).expect(RING_WORKS);
+        self.mesh.end_rest();
+        happened || self.mesh.has_mail()
+    }
+
+    /// Waits for anything at all, in glommio.
+    async fn sleep(&mut self, ring: &mut Ring) {
+        if !self.mesh.has_mail() && ring.prepare_to_sleep().expect(RING_WORKS) {
+            self.alarm.wait().await;
+            ring.wake_up();
+            self.yielded = Instant::now();
+        }
+    }
+
     /// Takes what has arrived and hands on what it led to; whether there was anything.
+    ///
+    /// What it asks of the ring reaches the kernel with the call that waits for more.
     fn turn(&mut self, ring: &mut Ring) -> bool {
         let now = Instant::now();
+        self.now = now;
         self.desk
             .set_time(millis(now - self.started), unix_second());
         let mut worked = false;
@@ -201,10 +251,6 @@ impl Core {
         if now - self.ticked >= TICK {
             self.ticked = now;
             self.tick(ring);
-        }
-        if worked {
-            ring.submit()
-                .expect("io_uring_enter works for a ring in use");
         }
         worked
     }
@@ -310,8 +356,6 @@ impl Core {
             ring.accept(self.listener.as_fd());
         }
         self.flush_connections(ring);
-        ring.submit()
-            .expect("io_uring_enter works for a ring in use");
     }
 
     /// One step towards the end; whether it is reached.
@@ -324,8 +368,7 @@ impl Core {
         self.accepting = Accepting::Off;
         self.desk.begin_draining(now >= until);
         self.flush_connections(ring);
-        ring.submit()
-            .expect("io_uring_enter works for a ring in use");
+        ring.submit().expect(RING_WORKS);
         if !self.counted_as_drained && self.desk.is_empty() {
             self.counted_as_drained = true;
             self.process.drained.fetch_add(1, Ordering::AcqRel);

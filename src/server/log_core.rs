@@ -33,6 +33,8 @@ pub struct LogPort {
     submitted: RefCell<Vec<(CoreId, Batch)>>,
     settled: RefCell<Vec<(CoreId, Settled)>>,
     closing: Cell<bool>,
+    /// Whether the task waits for nothing but work.
+    idle: Cell<bool>,
     /// Wakes the log task.
     work: Alarm,
     /// Wakes the core's loop.
@@ -46,6 +48,7 @@ impl LogPort {
             submitted: RefCell::default(),
             settled: RefCell::default(),
             closing: Cell::new(false),
+            idle: Cell::new(false),
             work: Alarm::default(),
             core,
         }
@@ -55,6 +58,11 @@ impl LogPort {
     pub fn submit(&self, core: CoreId, batch: Batch) {
         self.submitted.borrow_mut().push((core, batch));
         self.work.raise();
+    }
+
+    /// Whether the task has something to do, or waits for the executor.
+    pub fn is_busy(&self) -> bool {
+        !self.idle.get() || !self.submitted.borrow().is_empty()
     }
 
     /// Takes what became of submitted records, oldest first.
@@ -230,6 +238,12 @@ impl LogCore {
     }
 
     async fn wait(&mut self) {
+        self.port.idle.set(true);
+        self.wait_for_work().await;
+        self.port.idle.set(false);
+    }
+
+    async fn wait_for_work(&mut self) {
         let unsynced = !self.rounds.is_durable();
         if self.fsync == Fsync::Everysec && unsynced && !self.sync.under_way {
             let left = SYNC_INTERVAL.saturating_sub(self.synced_at.elapsed());

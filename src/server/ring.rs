@@ -26,6 +26,7 @@ use std::{
     ptr::NonNull,
     rc::Rc,
     sync::atomic::{AtomicU16, Ordering, fence},
+    time::Duration,
 };
 
 use glommio::io::BufferedFile;
@@ -44,11 +45,15 @@ const COMPLETION_ENTRIES: u32 = 8192;
 /// The pool's number: there is one.
 const POOL: u16 = 0;
 
+/// What `io_uring_enter(2)` says when a wait with a timeout was in vain.
+const ETIME: i32 = rustix::io::Errno::TIME.raw_os_error();
+
 /// What the tokens of completions stand for, in the high half of `user_data`.
 const KIND_ACCEPT: u64 = 1 << 32;
 const KIND_RECEIVE: u64 = 2 << 32;
 const KIND_SEND: u64 = 3 << 32;
-const KIND_IGNORED: u64 = 4 << 32;
+const KIND_BELL: u64 = 4 << 32;
+const KIND_IGNORED: u64 = 5 << 32;
 const KIND_MASK: u64 = !0 << 32;
 
 /// Names a connection to the ring; the caller chooses it.
@@ -61,6 +66,7 @@ pub struct Ring {
     sends: ManuallyDrop<Slab<Sending>>,
     events: VecDeque<Completion>,
     wake: OwnedFd,
+    bell: Option<RawFd>,
 }
 
 /// Something that happened on a socket.
@@ -165,6 +171,7 @@ impl Ring {
             sends: ManuallyDrop::new(Slab::new()),
             events: VecDeque::new(),
             wake,
+            bell: None,
         })
     }
 
@@ -250,6 +257,43 @@ impl Ring {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// As [`Ring::submit`], and waits until something has happened, but not longer than
+    /// `timeout`; whether something has.
+    ///
+    /// # Errors
+    /// As [`Ring::submit`].
+    pub fn rest(&mut self, timeout: Duration) -> io::Result<bool> {
+        if !self.events.is_empty() {
+            return self.submit().map(|()| true);
+        }
+        let timeout = types::Timespec::from(timeout);
+        let arguments = types::SubmitArgs::new().timespec(&timeout);
+        match self.ring.submitter().submit_with_args(1, &arguments) {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(ETIME) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends [`Ring::rest`] whenever `bell`, an eventfd, is signalled.
+    pub fn watch(&mut self, bell: BorrowedFd<'_>) {
+        self.bell = Some(bell.as_raw_fd());
+        self.arm_bell();
+    }
+
+    fn arm_bell(&mut self) {
+        let Some(bell) = self.bell else { return };
+        // Each write to an eventfd wakes its pollers, so nobody needs to read it.
+        let readable = u32::from(rustix::event::PollFlags::IN.bits());
+        let entry = opcode::PollAdd::new(types::Fd(bell), readable)
+            .multi(true)
+            .build();
+        // SAFETY: the entry holds no address.
+        unsafe { self.push(entry.user_data(KIND_BELL)) };
     }
 
     /// Makes the kernel signal [`Ring::wake`] from now on; whether nothing has
@@ -339,6 +383,12 @@ impl Ring {
                 Some(Event::Received { token, data, end })
             }
             KIND_SEND => self.send_event(usize::try_from(key).expect("a slab key"), result),
+            KIND_BELL => {
+                if !cqueue::more(flags) {
+                    self.arm_bell();
+                }
+                None
+            }
             _ => None,
         }
     }

@@ -139,7 +139,10 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let ids = IdSource::above(recovered.verdict.floors.chosen_id);
     let mut log = Some((writer, ids));
     let process = Arc::new(Process::default());
-    let builder = Mesh::builder(config.cores, config.mesh_parcels_max);
+    let builder = Mesh::builder(config.cores, config.mesh_parcels_max).map_err(|error| {
+        let message = error.to_string();
+        StartError::Core { core: 0, message }
+    })?;
     let cpus = cpus();
     let mut starting = Vec::new();
     let mut document_count = 0;
