@@ -70,6 +70,10 @@ pub const LINGER_MS: u64 = 1_000;
 /// Milliseconds that draining at shutdown may take before connections are cut.
 pub const DRAIN_TIMEOUT_MS: u64 = 10_000;
 
+/// Milliseconds that `oxdaas start` waits for the server to be ready; recovery may be long.
+pub const START_TIMEOUT_MS: u64 = 600_000;
+/// Milliseconds that `oxdaas stop` waits for the server to end.
+pub const STOP_TIMEOUT_MS: u64 = 60_000;
 /// Milliseconds that the commands wait for a connection to a server.
 pub const CLIENT_CONNECT_TIMEOUT_MS: u64 = 10_000;
 /// Milliseconds that the commands wait for the next bytes of a server, or for it to take some.
@@ -99,6 +103,7 @@ const _: () = assert!(PIPELINE_MAX <= CALLS_MAX);
 // Each of them makes a call to every peer beyond the bound on calls.
 const _: () = assert!(GATHERS_MAX * CORES_MAX <= CALLS_MAX);
 const _: () = assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
+const _: () = assert!(DRAIN_TIMEOUT_MS + LINGER_MS < STOP_TIMEOUT_MS);
 const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64);
 const _: () = assert!(RECEIVE_BUFFER_COUNT.is_power_of_two());

@@ -1,6 +1,6 @@
 //! The binary: reads the command line and hands over to a command.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
 use oxdaas::commands::{self, CheckArgs, ConsoleArgs, DumpArgs, RepairArgs, ServeArgs};
@@ -16,6 +16,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 enum Command {
     /// Run the server in the foreground until SIGTERM or SIGINT
     Serve(ServeArgs),
+    /// Start the server as a daemon; returns when it answers, or says why it does not
+    Start(ServeArgs),
+    /// End the server of the data directory, and wait until it has
+    Stop(ServeArgs),
+    /// Say whether a server uses the data directory; exit 0 yes, 3 no, 4 that cannot be told
+    Status(ServeArgs),
     /// Type commands for a running server, or read them from a pipe; exit 0 all went well, 1 some
     /// did not, 2 no answer
     Console(ConsoleArgs),
@@ -31,9 +37,13 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     match Command::parse() {
         Command::Serve(args) => commands::serve(&args),
+        Command::Start(args) => commands::start(&args),
+        Command::Stop(args) => commands::stop(&args),
+        Command::Status(args) => commands::status(&args),
         Command::Console(args) => commands::console(&args),
         Command::Check(args) => commands::check(&args),
         Command::Repair(args) => commands::repair(&args),

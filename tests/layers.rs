@@ -40,6 +40,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("hashbrown", &["shard"]),
     ("clap", &["config", "commands"]),
     ("indicatif", &["commands"]),
+    ("sd_notify", &["commands"]),
     ("rustyline", &["commands"]),
     ("ureq", &["commands"]),
 ];

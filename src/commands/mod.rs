@@ -7,9 +7,15 @@ mod dump;
 mod progress;
 mod repair;
 mod serve;
+mod start;
+mod status;
+mod stop;
 
 pub use check::{CheckArgs, check};
 pub use console::{ConsoleArgs, console};
 pub use dump::{DumpArgs, dump};
 pub use repair::{RepairArgs, repair};
 pub use serve::{ServeArgs, serve};
+pub use start::start;
+pub use status::status;
+pub use stop::stop;

@@ -3,11 +3,12 @@
 use std::{
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
+use sd_notify::NotifyState;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,
@@ -89,6 +90,10 @@ pub struct ServeArgs {
           default_value_t = limits::WRITE_TIMEOUT_MS_DEFAULT)]
     write_timeout_ms: u64,
 
+    /// Run in a session of its own, as `oxdaas start` has it
+    #[arg(long, hide = true)]
+    detached: bool,
+
     /// Parcels that fit the channel between two cores; small values are for tests
     #[arg(long, value_name = "N", env = "OXDAAS_MESH_PARCELS_MAX", hide = true,
           default_value_t = limits::MESH_PARCELS_MAX)]
@@ -97,7 +102,7 @@ pub struct ServeArgs {
 
 /// Why the flags do not make a configuration.
 #[derive(Debug, thiserror::Error)]
-enum ArgsError {
+pub(super) enum ArgsError {
     #[error("--listen {0} is not an address and a port; write it as 127.0.0.1:4000 or [::1]:4000")]
     Listen(String),
     #[error("--log-core {log_core} does not exist; there are {cores} cores, counted from 0")]
@@ -109,7 +114,12 @@ enum ArgsError {
 }
 
 impl ServeArgs {
-    fn to_config(&self) -> Result<Config, ArgsError> {
+    /// Where the log lives.
+    pub(super) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    pub(super) fn to_config(&self) -> Result<Config, ArgsError> {
         let cores = self.cores.unwrap_or_else(available_cores);
         if self.log_core >= cores {
             return Err(ArgsError::LogCore {
@@ -177,6 +187,10 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
         Err(error) => return fail(&error),
     };
     end_the_process_when_a_core_panics();
+    // Best effort: a process that already leads a session has no terminal to lose.
+    if args.detached {
+        let _ = rustix::process::setsid();
+    }
     // Before the start, so that a signal during recovery is not lost.
     let mut signals = match Signals::new([SIGTERM, SIGINT]) {
         Ok(signals) => signals,
@@ -199,8 +213,13 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
     if announce(&config, &running).is_err() {
         tracing::warn!("nobody reads standard output; the server runs all the same");
     }
+    tell_manager(&[
+        NotifyState::Ready,
+        NotifyState::Status(&format!("listening on {}", running.address)),
+    ]);
     signals.forever().next();
     tracing::info!("draining");
+    tell_manager(&[NotifyState::Stopping]);
     running.stop();
     // A second signal does not wait for slow clients.
     std::thread::spawn(move || {
@@ -231,6 +250,13 @@ fn announce(config: &Config, running: &Running) -> io::Result<()> {
         fsync = config.fsync.name(),
     )?;
     out.flush()
+}
+
+/// Tells a service manager that waits for it (sd_notify(3)); without one, nothing.
+fn tell_manager(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!("the service manager cannot be told: {error}");
+    }
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {

@@ -1,12 +1,12 @@
 //! The data directory of a running server: segments as files, held by a lock.
 //!
-//! Beside the segments it holds `LOCK`, which is locked while in use and names
-//! the process, and `NNNNNNNNNN.tmp`, a segment under creation, removed when the
+//! Beside the segments it holds `LOCK` (see `lock.rs`), and `NNNNNNNNNN.tmp`, a segment under creation, removed when the
 //! directory is opened. All other names are left alone.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -21,12 +21,12 @@ use rustix::{
 
 use super::{
     disk::{Disk, Head, InstallError, Installed, Segments},
+    lock::Lock,
     map::SegmentMap,
     position::{SegmentNumber, length},
     segment::SEGMENT_HEADER_BYTES,
 };
 
-pub(super) const LOCK: &str = "LOCK";
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// A data directory that this process alone uses.
@@ -35,8 +35,7 @@ pub struct Directory {
     path: PathBuf,
     /// Open as long as the directory, so that syncing it needs no file descriptor.
     handle: File,
-    /// Unlocked when it is closed.
-    _lock: File,
+    lock: Lock,
     spares: AtomicU32,
 }
 
@@ -80,18 +79,26 @@ impl Directory {
     /// [`DirectoryError`] says what to do.
     pub fn open(path: &Path) -> Result<Directory, DirectoryError> {
         let refused = |source: io::Error| refusal(path, source);
-        create(path).map_err(refused)?;
+        create_directory(path)?;
         let handle = File::open(path).map_err(refused)?;
-        let lock = lock(path)?;
+        let lock = Lock::acquire(path)?;
         let directory = Directory {
             path: path.to_owned(),
             handle,
-            _lock: lock,
+            lock,
             spares: AtomicU32::new(0),
         };
         directory.remove_spares().map_err(refused)?;
         directory.forget_unwritten().map_err(refused)?;
         Ok(directory)
+    }
+
+    /// Writes into the lock file where this process answers, for `oxdaas status`.
+    ///
+    /// # Errors
+    /// The file system's; the directory is as usable as before.
+    pub fn note_address(&self, address: SocketAddr) -> io::Result<()> {
+        self.lock.note(&address.to_string())
     }
 
     fn remove_spares(&self) -> io::Result<()> {
@@ -239,6 +246,14 @@ impl Drop for SpareFile {
 }
 
 /// Creates the directory and what is missing above it, durably.
+/// Creates the data directory at `path` with its parents, durably, if it is missing.
+///
+/// # Errors
+/// [`DirectoryError`] says what to do.
+pub fn create_directory(path: &Path) -> Result<(), DirectoryError> {
+    create(path).map_err(|source| refusal(path, source))
+}
+
 fn create(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -283,47 +298,7 @@ pub(super) fn read_whole(path: &Path, out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// The process that the lock file names.
-pub(super) fn lock_holder(lock: &File) -> String {
-    let mut holder = String::new();
-    match lock.take(20).read_to_string(&mut holder) {
-        Ok(_) if !holder.trim().is_empty() => holder.trim().to_owned(),
-        _ => "(unknown)".to_owned(),
-    }
-}
-
-fn lock(path: &Path) -> Result<File, DirectoryError> {
-    let lock_path = path.join(LOCK);
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&lock_path)
-        .map_err(|source| refusal(path, source))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(DirectoryError::Locked {
-                path: path.to_owned(),
-                holder: lock_holder(&file),
-            });
-        }
-        Err(TryLockError::Error(source)) => return Err(refusal(&lock_path, source)),
-    }
-    let written = file
-        .set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
-    match written {
-        // The lock holds without its text, and a full disk must still be readable.
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(file),
-        Err(source) => Err(refusal(&lock_path, source)),
-        Ok(()) => Ok(file),
-    }
-}
-
-fn refusal(path: &Path, source: io::Error) -> DirectoryError {
+pub(super) fn refusal(path: &Path, source: io::Error) -> DirectoryError {
     let path = path.to_owned();
     match source.kind() {
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {

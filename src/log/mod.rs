@@ -15,6 +15,7 @@
 mod codec;
 mod directory;
 mod disk;
+mod lock;
 mod map;
 mod position;
 mod reader;
@@ -39,8 +40,9 @@ mod testing;
 pub use codec::{
     Broken, Decoded, RECORD_HEADER_BYTES, decode, drafts, encode, encoded_bytes, seal,
 };
-pub use directory::{Directory, DirectoryError};
+pub use directory::{Directory, DirectoryError, create_directory};
 pub use disk::{Disk, Head, InstallError, Installed, Map, Segments};
+pub use lock::{Holder, holder};
 pub use position::{Floors, Location, Lsn, SegmentNumber};
 pub use reader::Reader;
 pub use record::{Draft, Flags, IdRef, Kind, Record};

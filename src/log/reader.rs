@@ -7,8 +7,9 @@ use std::{
 };
 
 use super::{
-    directory::{DirectoryError, LOCK, list_segments, lock_holder, read_head, read_whole},
+    directory::{DirectoryError, list_segments, read_head, read_whole},
     disk::{Head, Segments},
+    lock::{LOCK, named_holder},
     position::SegmentNumber,
 };
 
@@ -40,7 +41,7 @@ impl Reader {
         match lock.as_ref().map(File::try_lock) {
             Some(Err(TryLockError::WouldBlock)) => Err(DirectoryError::Locked {
                 path: path.to_owned(),
-                holder: lock.as_ref().map(lock_holder).unwrap_or_default(),
+                holder: lock.as_ref().map(named_holder).unwrap_or_default(),
             }),
             Some(Err(TryLockError::Error(source))) => Err(io(source)),
             Some(Ok(())) | None => Ok(Reader {

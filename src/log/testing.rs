@@ -1,6 +1,10 @@
 //! The small vocabulary that the tests of the log share.
 
-use std::sync::Arc;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     codec::encode,
@@ -136,5 +140,27 @@ impl Random {
 
     pub(super) fn coin(&mut self) -> bool {
         self.below(2) == 0
+    }
+}
+
+/// A directory of its own for one test, removed at its end.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(super) fn new(test: &str) -> Scratch {
+        let name = format!("oxdaas-log-{test}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).expect("a temporary directory");
+        Scratch(path)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }

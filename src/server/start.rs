@@ -179,6 +179,9 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     }
     let cut = recovered.verdict.cut.map(|cut| cut.to_string());
     process.wakes.set(wakes).expect("set once, here");
+    if let Err(error) = directory.note_address(address) {
+        tracing::warn!("'oxdaas status' will not know the address: {error}");
+    }
     Ok(Running {
         address,
         document_count,

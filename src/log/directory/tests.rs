@@ -1,31 +1,13 @@
 use super::*;
 use crate::log::{
     position::index,
-    testing::{FIRST, append, close, document, open, put, restart, sync},
+    testing::{FIRST, Scratch, append, close, document, open, put, restart, sync},
 };
-
-/// A directory of its own for one test, removed at its end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(test: &str) -> Scratch {
-        let name = format!("oxdaas-log-{test}-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).expect("a temporary directory");
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 #[test]
 fn a_log_in_a_directory_is_the_same_after_a_restart() {
     let scratch = Scratch::new("restart");
-    let path = scratch.0.join("new/data");
+    let path = scratch.path().join("new/data");
     let disk = Arc::new(Directory::open(&path).expect("creates"));
     let mut writer = open(&disk);
     let documents: Vec<_> = (1..=12).map(|n| document(n, 900)).collect();
@@ -76,7 +58,7 @@ fn a_log_in_a_directory_is_the_same_after_a_restart() {
 #[test]
 fn a_torn_tail_in_a_file_is_zeroed_and_the_file_keeps_its_length() {
     let scratch = Scratch::new("torn");
-    let disk = Arc::new(Directory::open(&scratch.0).expect("opens"));
+    let disk = Arc::new(Directory::open(scratch.path()).expect("opens"));
     let mut writer = open(&disk);
     for n in 1..=3 {
         append(&mut writer, &put(n, &document(n, 456)));
@@ -104,7 +86,7 @@ fn a_torn_tail_in_a_file_is_zeroed_and_the_file_keeps_its_length() {
 #[test]
 fn zeros_are_written_where_they_are_asked_for_and_nowhere_else() {
     let scratch = Scratch::new("zeros");
-    let path = scratch.0.join("file");
+    let path = scratch.path().join("file");
     fs::write(&path, vec![7; 200_000]).expect("writes");
     let file = OpenOptions::new().write(true).open(&path).expect("opens");
     write_zeros(&file, 10, 150_000).expect("writes");
@@ -121,18 +103,18 @@ fn zeros_are_written_where_they_are_asked_for_and_nowhere_else() {
 #[test]
 fn a_directory_in_use_names_its_holder() {
     let scratch = Scratch::new("lock");
-    let first = Directory::open(&scratch.0).expect("opens");
-    let error = Directory::open(&scratch.0).expect_err("in use");
+    let first = Directory::open(scratch.path()).expect("opens");
+    let error = Directory::open(scratch.path()).expect_err("in use");
     let expected = format!("is locked, in use by process {};", std::process::id());
     assert!(error.to_string().contains(&expected), "{error}");
     drop(first);
-    Directory::open(&scratch.0).expect("free again");
+    Directory::open(scratch.path()).expect("free again");
 }
 
 #[test]
 fn what_is_not_a_directory_is_refused() {
     let scratch = Scratch::new("file");
-    let path = scratch.0.join("file");
+    let path = scratch.path().join("file");
     fs::write(&path, "").expect("writes");
     for path in [path.clone(), path.join("below")] {
         let error = Directory::open(&path).expect_err("a file");
@@ -157,7 +139,7 @@ fn a_directory_without_permission_is_refused_as_not_writable() {
 #[test]
 fn a_spare_that_is_not_used_gives_its_space_back() {
     let scratch = Scratch::new("spare");
-    let disk = Directory::open(&scratch.0).expect("opens");
+    let disk = Directory::open(scratch.path()).expect("opens");
     let spare = disk.allocate(8192).expect("allocates");
     let path = spare.path.clone();
     assert_eq!(fs::metadata(&path).expect("exists").len(), 8192);
@@ -168,7 +150,7 @@ fn a_spare_that_is_not_used_gives_its_space_back() {
 #[test]
 fn a_segment_reads_as_zeros_after_its_header() {
     let scratch = Scratch::new("install");
-    let disk = Directory::open(&scratch.0).expect("opens");
+    let disk = Directory::open(scratch.path()).expect("opens");
     let spare = disk.allocate(4096).expect("allocates");
     let header = [9; 64];
     disk.install(spare, FIRST, &header).expect("installs");
