@@ -19,18 +19,18 @@ use super::{
     segment::SEGMENT_HEADER_BYTES,
 };
 
-pub(super) const SECTOR_BYTES: usize = 512;
+pub(crate) const SECTOR_BYTES: usize = 512;
 
 /// The bytes of one segment.
 #[derive(Clone, Debug)]
-pub(super) struct Contents {
-    pub(super) written: Vec<u8>,
-    pub(super) on_disk: Vec<u8>,
+pub(crate) struct Contents {
+    pub(crate) written: Vec<u8>,
+    pub(crate) on_disk: Vec<u8>,
 }
 
 impl Contents {
     /// Offsets of the sectors that were written since they last reached the disk.
-    pub(super) fn dirty_sectors(&self) -> Vec<usize> {
+    pub(crate) fn dirty_sectors(&self) -> Vec<usize> {
         (0..self.written.len())
             .step_by(SECTOR_BYTES)
             .filter(|&start| {
@@ -50,24 +50,24 @@ type Shared = Arc<Mutex<Contents>>;
 
 /// What a test sets before it calls the log.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Faults {
+pub(crate) struct Faults {
     /// Bytes that can still be allocated.
-    pub(super) free_bytes: u64,
+    pub(crate) free_bytes: u64,
     /// Whether syncs fail.
-    pub(super) sync_fails: bool,
+    pub(crate) sync_fails: bool,
     /// Whether zeroing is silently left out.
-    pub(super) zero_is_lost: bool,
+    pub(crate) zero_is_lost: bool,
 }
 
 /// A data directory in memory.
 #[derive(Debug)]
-pub(super) struct MemoryDisk {
+pub(crate) struct MemoryDisk {
     segments: Mutex<BTreeMap<SegmentNumber, Shared>>,
     faults: Mutex<Faults>,
 }
 
 impl MemoryDisk {
-    pub(super) fn new() -> MemoryDisk {
+    pub(crate) fn new() -> MemoryDisk {
         MemoryDisk {
             segments: Mutex::default(),
             faults: Mutex::new(Faults {
@@ -79,7 +79,7 @@ impl MemoryDisk {
     }
 
     /// A disk with these files, all of them on disk.
-    pub(super) fn with(files: &BTreeMap<SegmentNumber, Vec<u8>>) -> MemoryDisk {
+    pub(crate) fn with(files: &BTreeMap<SegmentNumber, Vec<u8>>) -> MemoryDisk {
         let disk = MemoryDisk::new();
         for (&number, bytes) in files {
             disk.insert(number, bytes.clone());
@@ -97,12 +97,12 @@ impl MemoryDisk {
         contents
     }
 
-    pub(super) fn faults(&self) -> MutexGuard<'_, Faults> {
+    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
         lock(&self.faults)
     }
 
     /// The files as programs see them.
-    pub(super) fn files(&self) -> BTreeMap<SegmentNumber, Vec<u8>> {
+    pub(crate) fn files(&self) -> BTreeMap<SegmentNumber, Vec<u8>> {
         let segments = lock(&self.segments);
         let file = |(&number, contents): (&SegmentNumber, &Shared)| {
             (number, lock(contents).written.clone())
@@ -111,12 +111,12 @@ impl MemoryDisk {
     }
 
     /// Both views of a segment.
-    pub(super) fn contents(&self, number: SegmentNumber) -> Contents {
+    pub(crate) fn contents(&self, number: SegmentNumber) -> Contents {
         lock(&lock(&self.segments)[&number]).clone()
     }
 
     /// Lets the sectors for which `reaches` answers true reach the disk.
-    pub(super) fn write_back(&self, mut reaches: impl FnMut(SegmentNumber, usize) -> bool) {
+    pub(crate) fn write_back(&self, mut reaches: impl FnMut(SegmentNumber, usize) -> bool) {
         for (&number, contents) in lock(&self.segments).iter() {
             let mut contents = lock(contents);
             for start in contents.dirty_sectors() {
@@ -129,7 +129,7 @@ impl MemoryDisk {
 
     /// The disk after a power loss at which only the sectors for which `reaches`
     /// answers true still reached it.
-    pub(super) fn crash(
+    pub(crate) fn crash(
         &self,
         mut reaches: impl FnMut(SegmentNumber, usize) -> bool,
     ) -> MemoryDisk {
@@ -234,11 +234,11 @@ impl Disk for MemoryDisk {
 
 /// A handle for syncing.
 #[derive(Debug)]
-pub(super) struct MemoryFile(Shared);
+pub(crate) struct MemoryFile(Shared);
 
 /// A segment for writing.
 #[derive(Debug)]
-pub(super) struct MemoryMap(Shared);
+pub(crate) struct MemoryMap(Shared);
 
 impl Map for MemoryMap {
     fn prepare(&mut self, _offset: u32, _length: u32) -> io::Result<()> {

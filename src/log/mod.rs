@@ -33,9 +33,9 @@ mod crash_tests;
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
-mod memory;
+pub(crate) mod memory;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use codec::{
     Broken, Decoded, RECORD_HEADER_BYTES, decode, drafts, encode, encoded_bytes, seal,

@@ -17,10 +17,10 @@ use super::{
 };
 use crate::{id::Id, op::Version};
 
-pub(super) const SEGMENT_BYTES: u64 = 4096;
+pub(crate) const SEGMENT_BYTES: u64 = 4096;
 
 /// A put of `document` under the integer id `n`, chosen by the server.
-pub(super) fn put(n: u32, document: &str) -> Vec<u8> {
+pub(crate) fn put(n: u32, document: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let draft = Draft {
         kind: Kind::Put,
@@ -35,14 +35,14 @@ pub(super) fn put(n: u32, document: &str) -> Vec<u8> {
 }
 
 /// A document of this length that names `n`.
-pub(super) fn document(n: u32, bytes: usize) -> String {
+pub(crate) fn document(n: u32, bytes: usize) -> String {
     let digits = n.to_string();
     let filler = bytes.saturating_sub(2 + digits.len());
     format!("\"{}{digits}\"", "0".repeat(filler))
 }
 
 /// What a restart finds: the documents in order, marks left out, and the verdict.
-pub(super) fn restart<D: Disk>(disk: &D) -> Result<(Vec<String>, Verdict), RecoveryError> {
+pub(crate) fn restart<D: Disk>(disk: &D) -> Result<(Vec<String>, Verdict), RecoveryError> {
     let mut documents = Vec::new();
     let verdict = recover(disk, &mut |record, _| {
         if record.kind != Kind::Mark {
@@ -54,13 +54,13 @@ pub(super) fn restart<D: Disk>(disk: &D) -> Result<(Vec<String>, Verdict), Recov
 }
 
 /// A writer where `disk` ends.
-pub(super) fn open<D: Disk>(disk: &Arc<D>) -> Writer<D> {
+pub(crate) fn open<D: Disk>(disk: &Arc<D>) -> Writer<D> {
     let (_, verdict) = restart(&**disk).expect("recovers");
     Writer::open(Arc::clone(disk), &verdict, SEGMENT_BYTES).expect("opens")
 }
 
 /// Appends, rolling when needed.
-pub(super) fn append<D: Disk>(writer: &mut Writer<D>, draft: &[u8]) {
+pub(crate) fn append<D: Disk>(writer: &mut Writer<D>, draft: &[u8]) {
     match writer.append(draft) {
         Err(AppendError::NoRoom) => {
             let bytes = u32::try_from(draft.len()).expect("short");
@@ -72,20 +72,20 @@ pub(super) fn append<D: Disk>(writer: &mut Writer<D>, draft: &[u8]) {
     }
 }
 
-pub(super) fn sync<D: Disk>(disk: &D, writer: &mut Writer<D>) {
+pub(crate) fn sync<D: Disk>(disk: &D, writer: &mut Writer<D>) {
     let target = writer.begin_sync().expect("healthy");
     disk.sync(&target.file).expect("syncs");
     assert_eq!(writer.finish_sync(), target.through);
 }
 
-pub(super) fn close<D: Disk>(disk: &D, writer: &mut Writer<D>) {
+pub(crate) fn close<D: Disk>(disk: &D, writer: &mut Writer<D>) {
     sync(disk, writer);
     writer.close().expect("the mark has its room");
     sync(disk, writer);
 }
 
 /// A cleanly closed log of three segments and its documents.
-pub(super) fn closed_log() -> (MemoryDisk, Vec<String>) {
+pub(crate) fn closed_log() -> (MemoryDisk, Vec<String>) {
     let disk = Arc::new(MemoryDisk::new());
     let mut writer = open(&disk);
     let documents: Vec<String> = (1..=9).map(|n| document(n, 1000)).collect();
@@ -100,7 +100,7 @@ pub(super) fn closed_log() -> (MemoryDisk, Vec<String>) {
 }
 
 /// A writer with `durable` synced records and `under_way` more, of `bytes` each.
-pub(super) fn torn(
+pub(crate) fn torn(
     durable: u32,
     under_way: u32,
     bytes: usize,
@@ -120,17 +120,17 @@ pub(super) fn torn(
 }
 
 /// The first segment, where most tests write.
-pub(super) const FIRST: SegmentNumber = SegmentNumber::FIRST;
+pub(crate) const FIRST: SegmentNumber = SegmentNumber::FIRST;
 
 /// Pseudo-random numbers (xorshift64*); the same for the same seed.
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Random {
+    pub(crate) fn new(seed: u64) -> Random {
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub(super) fn below(&mut self, bound: u32) -> u32 {
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -138,7 +138,7 @@ impl Random {
         u32::try_from(high).expect("32 bits are left") % bound
     }
 
-    pub(super) fn coin(&mut self) -> bool {
+    pub(crate) fn coin(&mut self) -> bool {
         self.below(2) == 0
     }
 }

@@ -9,6 +9,8 @@ mod log_core;
 mod preflight;
 mod ring;
 mod rounds;
+#[cfg(test)]
+mod simulator;
 mod start;
 
 pub use preflight::PreflightError;

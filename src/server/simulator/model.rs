@@ -1,0 +1,215 @@
+//! What a store must be, said plainly: a map, and which of its states a restart may find.
+//!
+//! Shards answer in the order in which their writes take effect, so each answer
+//! must be the one that the map gives at that moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::{
+    id::Id,
+    log::Kind,
+    op::{Chosen, Op, Outcome, Refusal, Version},
+};
+
+/// A record as a restart reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Change {
+    pub(super) id: Id,
+    pub(super) kind: Kind,
+    pub(super) version: Version,
+    pub(super) document: Bytes,
+}
+
+/// What an acknowledged write left in the log.
+#[derive(Debug)]
+enum Acknowledged {
+    Put(Id, Version),
+    /// A removal of the document that had this version.
+    Delete(Id, Version),
+}
+
+/// Which faults were staged, so that a refusal has a reason.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Staged {
+    pub(super) full: bool,
+    pub(super) failing_sync: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    documents: BTreeMap<Id, (Bytes, Version)>,
+    /// The largest version that each id ever showed.
+    highest: BTreeMap<Id, Version>,
+    /// Each id that the server chose, with the version that its document had then.
+    handed_out: BTreeMap<Id, Version>,
+    acknowledged: Vec<Acknowledged>,
+    /// Documents of puts that were refused before they reached the log.
+    never_written: BTreeSet<Bytes>,
+    /// Every document that was ever sent, with its id and how often. Only what is
+    /// stored is sent again.
+    sent: BTreeMap<Bytes, (Id, u32)>,
+}
+
+impl Model {
+    pub(super) fn send(&mut self, op: &Op) {
+        if let Op::Put { id, document, .. } = op {
+            let sent = self.sent.entry(document.clone());
+            sent.or_insert((id.clone(), 0)).1 += 1;
+        }
+    }
+
+    /// A document that is stored now, to be sent again.
+    pub(super) fn document(&self, id: &Id) -> Option<Bytes> {
+        self.documents.get(id).map(|(document, _)| document.clone())
+    }
+
+    pub(super) fn version(&self, id: &Id) -> Option<Version> {
+        self.documents.get(id).map(|(_, version)| *version)
+    }
+
+    /// Holds an answer against the map, and changes the map as it says.
+    pub(super) fn answer(&mut self, op: &Op, outcome: &Outcome, staged: Staged) {
+        if let Outcome::Refused(refusal) = outcome {
+            return self.refuse(op, *refusal, staged);
+        }
+        let before = self.documents.get(op.id()).cloned();
+        let version = before.as_ref().map(|(_, version)| *version);
+        let condition = match op {
+            Op::Get { .. } => None,
+            Op::Put { condition, .. } | Op::Delete { condition, .. } => condition.as_deref(),
+        };
+        if condition.is_some_and(|condition| !condition.holds(version)) {
+            assert_eq!(*outcome, Outcome::ConditionFailed, "{op:?} on {before:?}");
+            return;
+        }
+        match (op, before) {
+            (Op::Get { .. } | Op::Delete { .. }, None) => {
+                assert_eq!(*outcome, Outcome::Missing, "{op:?}");
+            }
+            (Op::Get { .. }, Some((document, version))) => {
+                assert_eq!(*outcome, Outcome::Found { document, version }, "{op:?}");
+            }
+            (Op::Delete { id, .. }, Some((_, version))) => {
+                assert_eq!(*outcome, Outcome::Deleted, "{op:?}");
+                self.documents.remove(id);
+                self.acknowledged
+                    .push(Acknowledged::Delete(id.clone(), version));
+            }
+            (Op::Put { document, .. }, Some((stored, version))) if *document == stored => {
+                let created = false;
+                assert_eq!(*outcome, Outcome::Stored { created, version }, "{op:?}");
+            }
+            (
+                Op::Put {
+                    id,
+                    document,
+                    chosen,
+                    ..
+                },
+                before,
+            ) => {
+                let Outcome::Stored { created, version } = *outcome else {
+                    panic!("{op:?} on {before:?}: {outcome:?}");
+                };
+                assert_eq!(created, before.is_none(), "{op:?} on {before:?}");
+                let highest = self.highest.insert(id.clone(), version);
+                assert!(
+                    highest < Some(version),
+                    "{op:?}: {version:?} after {highest:?}"
+                );
+                if *chosen == Chosen::ByServer {
+                    let before = self.handed_out.insert(id.clone(), version);
+                    assert_eq!(before, None, "{id:?} was handed out twice");
+                }
+                self.documents
+                    .insert(id.clone(), (document.clone(), version));
+                self.acknowledged
+                    .push(Acknowledged::Put(id.clone(), version));
+            }
+        }
+    }
+
+    fn refuse(&mut self, op: &Op, refusal: Refusal, staged: Staged) {
+        match refusal {
+            Refusal::DiskFull => {
+                assert!(staged.full, "{op:?}: the disk has room");
+                if let Op::Put { document, .. } = op
+                    && self.sent[document].1 == 1
+                {
+                    self.never_written.insert(document.clone());
+                }
+            }
+            // Its record may be in the log: whether the sync reached the disk is not known.
+            Refusal::LogPoisoned => assert!(staged.failing_sync, "{op:?}: no sync failed"),
+            Refusal::Overloaded | Refusal::IdsExhausted => panic!("{op:?}: {refusal:?}"),
+        }
+        assert!(!matches!(op, Op::Get { .. }), "reads are never refused");
+    }
+
+    /// Holds the whole log, as it was written, against what was sent and acknowledged;
+    /// returns how many of its records a restart must find at least.
+    pub(super) fn check_log(&self, log: &[Change]) -> usize {
+        let mut versions: BTreeMap<&Id, Version> = BTreeMap::new();
+        for change in log {
+            let last = versions.insert(&change.id, change.version);
+            assert!(last < Some(change.version), "{change:?} after {last:?}");
+            if change.kind == Kind::Put {
+                let sent = self.sent.get(&change.document).map(|(id, _)| id);
+                assert_eq!(sent, Some(&change.id), "{change:?} was never sent");
+                let refused = self.never_written.contains(&change.document);
+                assert!(!refused, "{change:?} was refused");
+            }
+        }
+        let position = |acknowledged: &Acknowledged| {
+            let found = log.iter().position(|change| match acknowledged {
+                Acknowledged::Put(id, version) => {
+                    change.kind == Kind::Put && change.id == *id && change.version == *version
+                }
+                Acknowledged::Delete(id, version) => {
+                    change.kind == Kind::Delete && change.id == *id && change.version > *version
+                }
+            });
+            found.unwrap_or_else(|| panic!("{acknowledged:?} is not in the log")) + 1
+        };
+        self.acknowledged.iter().map(position).max().unwrap_or(0)
+    }
+
+    /// Goes on from what a restart found. `keeps_all`: everything that was ever
+    /// shown must hold on; else what the policy lets go is forgotten.
+    pub(super) fn restart(&mut self, found: &[Change], keeps: Keeps) {
+        self.documents.clear();
+        self.acknowledged.clear();
+        let mut highest = BTreeMap::new();
+        for change in found {
+            highest.insert(change.id.clone(), change.version);
+            match change.kind {
+                Kind::Put => drop(
+                    self.documents
+                        .insert(change.id.clone(), (change.document.clone(), change.version)),
+                ),
+                _ => drop(self.documents.remove(&change.id)),
+            }
+        }
+        if keeps == Keeps::WhatIsInTheLog {
+            self.highest = highest;
+            let is_found = |id: &Id, version: Version| {
+                let mut found = found.iter();
+                found.any(|change| change.id == *id && change.version == version)
+            };
+            self.handed_out.retain(|id, version| is_found(id, *version));
+        }
+    }
+
+    pub(super) fn documents(&self) -> &BTreeMap<Id, (Bytes, Version)> {
+        &self.documents
+    }
+}
+
+/// What of the shown state a restart may not forget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeps {
+    Everything,
+    WhatIsInTheLog,
+}

@@ -1,0 +1,607 @@
+//! The server's parts, wired as its tasks wire them, one step at a time.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+use super::model::{Change, Keeps, Model, Staged};
+use crate::{
+    config::Fsync,
+    id::{CoreId, Id},
+    log::{
+        AppendError, Disk, Kind, RollJob, SpareJob, SyncTarget, Verdict, Writer,
+        memory::MemoryDisk, recover, testing::Random,
+    },
+    op::{Chosen, Condition, Match, Op, Outcome, Version},
+    server::rounds::{Appended, Rounds},
+    shard::{Batch, IdSource, Settled, Shard},
+};
+
+const SEGMENT_BYTES: u64 = 4096;
+
+/// Who waits for an answer: an operation, and how many chosen ids were taken before it.
+type Waiter = (usize, u32);
+
+pub(super) struct World {
+    random: Random,
+    weights: Weights,
+    fsync: Fsync,
+    model: Model,
+    /// What was sent, by waiter.
+    sent: Vec<Op>,
+    made: u32,
+    /// Creations whose chosen id was in use, to be tried with the next one.
+    taken_ids: Vec<Waiter>,
+    server: Server,
+}
+
+/// What a run has much of; runs differ, so that rare events meet in some.
+struct Weights {
+    document_bytes_max: u32,
+    /// Steps in a thousand that fill the disk, free it or make its syncs fail.
+    faults: u32,
+}
+
+/// One life of the server.
+struct Server {
+    disk: Arc<MemoryDisk>,
+    cores: Vec<Core>,
+    ids: IdSource,
+    rounds: Rounds<MemoryDisk>,
+    task: Task,
+    /// Batches that the task has taken and not appended.
+    taken: VecDeque<(CoreId, Batch)>,
+    /// The sync of `everysec`, beside the task.
+    interval_sync: Option<SyncUnderWay>,
+    spare: Option<SpareJob<MemoryDisk>>,
+    staged: Staged,
+    /// Records that were durable when this life began; each life adds to them.
+    found: Vec<Change>,
+}
+
+struct Core {
+    shard: Shard<Waiter>,
+    to_log: VecDeque<Batch>,
+    from_log: VecDeque<Settled>,
+}
+
+/// Where the log task is.
+enum Task {
+    Taking,
+    Appending,
+    Rolling(u32),
+    RollUnderWay(RollJob<MemoryDisk>),
+    Syncing(SyncUnderWay),
+}
+
+/// A sync that was begun. The disk may have done it long before it says so.
+struct SyncUnderWay {
+    target: SyncTarget<MemoryDisk>,
+    done: Option<bool>,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, fsync: Fsync) -> World {
+        let mut random = Random::new(seed);
+        let cores = 1 + random.below(3);
+        let weights = Weights {
+            document_bytes_max: [60, 400, 1800][usize::try_from(random.below(3)).expect("few")],
+            faults: [0, 20, 100][usize::try_from(random.below(3)).expect("few")],
+        };
+        World {
+            random,
+            weights,
+            fsync,
+            model: Model::default(),
+            sent: Vec::new(),
+            made: 0,
+            taken_ids: Vec::new(),
+            server: Server::start(Arc::new(MemoryDisk::new()), cores).0,
+        }
+    }
+
+    /// Runs the server for a number of steps.
+    pub(super) fn live(&mut self, steps_max: u32) {
+        for _ in 0..self.random.below(steps_max) {
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        self.create_again();
+        if self.random.below(1000) < self.weights.faults {
+            return self.stage_a_fault();
+        }
+        match self.random.below(100) {
+            0..40 => self.ask(),
+            40..58 => self.send_batch(),
+            58..76 => self.log_step(),
+            76..90 => self.deliver(),
+            90..94 => self.write_back(),
+            94..98 => self.spare_step(),
+            _ => self.interval_step(),
+        }
+    }
+
+    fn stage_a_fault(&mut self) {
+        let mut faults = self.server.disk.faults();
+        if self.random.below(6) == 0 {
+            faults.sync_fails = true;
+            self.server.staged.failing_sync = true;
+        } else if faults.free_bytes < SEGMENT_BYTES * 4 {
+            faults.free_bytes = u64::MAX;
+        } else {
+            faults.free_bytes = u64::from(self.random.below(5000));
+            self.server.staged.full = true;
+        }
+    }
+
+    fn ask(&mut self) {
+        let id = match self.random.below(8) {
+            n @ 0..6 => Id::Integer(i64::from(n)),
+            6 => Id::Name("name".into()),
+            _ => Id::Integer(1 << 32),
+        };
+        let op = match self.random.below(10) {
+            0..3 => Op::Get { id },
+            3..6 => {
+                let document = match self.model.document(&id) {
+                    Some(document) if self.random.below(4) == 0 => document,
+                    _ => self.document(),
+                };
+                let condition = self.condition(&id);
+                Op::Put {
+                    id,
+                    document,
+                    condition,
+                    chosen: Chosen::ByClient,
+                }
+            }
+            6..8 => {
+                let condition = self.condition(&id);
+                Op::Delete { id, condition }
+            }
+            _ => return self.create(self.sent.len(), 0),
+        };
+        self.execute(op, 0);
+    }
+
+    /// Goes on with creations, as the server does once all answers of a turn are given.
+    fn create_again(&mut self) {
+        while let Some((number, taken_in_a_row)) = self.taken_ids.pop() {
+            self.create(number, taken_in_a_row);
+        }
+    }
+
+    /// Stores a new document under an id of the server's choice.
+    fn create(&mut self, number: usize, taken_in_a_row: u32) {
+        let id = self.server.ids.next_id(taken_in_a_row);
+        let document = match taken_in_a_row {
+            0 => self.document(),
+            // The same document, under the next id.
+            _ => Bytes::from(format!("\"again {number} {taken_in_a_row}\"")),
+        };
+        let op = Op::Put {
+            id: Id::Integer(id.expect("few ids are used")),
+            document,
+            condition: Some(Box::new(Condition::absent())),
+            chosen: Chosen::ByServer,
+        };
+        self.execute(op, taken_in_a_row);
+    }
+
+    fn execute(&mut self, op: Op, taken_in_a_row: u32) {
+        self.model.send(&op);
+        let cores = u16::try_from(self.server.cores.len()).expect("few");
+        let owner = CoreId::owner(op.id().placement(), cores);
+        let waiter = (self.sent.len(), taken_in_a_row);
+        self.sent.push(op.clone());
+        let shard = &mut self.server.cores[owner.index()].shard;
+        if let Some(outcome) = shard.execute(op, waiter) {
+            self.answer(waiter, &outcome);
+        }
+    }
+
+    fn answer(&mut self, (number, taken_in_a_row): Waiter, outcome: &Outcome) {
+        let op = self.sent[number].clone();
+        self.model.answer(&op, outcome, self.server.staged);
+        let was_chosen = matches!(
+            op,
+            Op::Put {
+                chosen: Chosen::ByServer,
+                ..
+            }
+        );
+        if was_chosen && *outcome == Outcome::ConditionFailed {
+            self.taken_ids.push((number, taken_in_a_row + 1));
+        }
+    }
+
+    /// A document that was never sent before, of any length up to a page.
+    fn document(&mut self) -> Bytes {
+        self.made += 1;
+        let filler = self.random.below(self.weights.document_bytes_max);
+        let filler = "x".repeat(usize::try_from(filler).expect("small"));
+        Bytes::from(format!("\"{} {filler}\"", self.made))
+    }
+
+    fn condition(&mut self, id: &Id) -> Option<Box<Condition>> {
+        let current = self.model.version(id).unwrap_or(Version(0));
+        let condition = match self.random.below(6) {
+            0 => Condition::absent(),
+            1 => Condition {
+                if_match: Some(Match::Versions(Box::new([current]))),
+                if_none_match: None,
+            },
+            2 => Condition {
+                if_match: Some(Match::Any),
+                if_none_match: None,
+            },
+            _ => return None,
+        };
+        Some(Box::new(condition))
+    }
+
+    fn some_core(&mut self) -> usize {
+        let cores = u32::try_from(self.server.cores.len()).expect("few");
+        usize::try_from(self.random.below(cores)).expect("few")
+    }
+
+    /// A core's turn ends: what its shard has drafted leaves for the log.
+    fn send_batch(&mut self) {
+        let core = self.some_core();
+        let core = &mut self.server.cores[core];
+        core.to_log.extend(core.shard.take_batch());
+    }
+
+    /// A core learns what became of its records.
+    fn deliver(&mut self) {
+        let core = self.some_core();
+        let core = &mut self.server.cores[core];
+        let Some(settled) = core.from_log.pop_front() else {
+            return;
+        };
+        let mut answers = Vec::new();
+        core.shard
+            .settle(settled, |waiter, outcome| answers.push((waiter, outcome)));
+        for (waiter, outcome) in answers {
+            self.answer(waiter, &outcome);
+        }
+        self.create_again();
+    }
+
+    fn log_step(&mut self) {
+        let server = &mut self.server;
+        server.task = match mem::replace(&mut server.task, Task::Taking) {
+            Task::Taking => {
+                for (core, queues) in (0..).zip(&mut server.cores) {
+                    let count = self.random.below(3);
+                    for _ in 0..count {
+                        let batch = queues.to_log.pop_front();
+                        server
+                            .taken
+                            .extend(batch.map(|batch| (CoreId(core), batch)));
+                    }
+                }
+                Task::Appending
+            }
+            Task::Appending => match server.rounds.append() {
+                Appended::NeedsRoll(bytes) => Task::Rolling(bytes),
+                Appended::Whole => match server.taken.pop_front() {
+                    Some((core, batch)) => {
+                        server.rounds.begin_batch(core, batch);
+                        Task::Appending
+                    }
+                    None => server.end_round(self.fsync, &mut self.random),
+                },
+            },
+            // The task waits for the sync beside it before it rolls.
+            Task::Rolling(bytes) if server.interval_sync.is_some() => {
+                server.finish_interval_sync();
+                Task::Rolling(bytes)
+            }
+            Task::Rolling(bytes) => match server.rounds.begin_roll(bytes) {
+                Ok(job) => Task::RollUnderWay(job),
+                Err(AppendError::Poisoned | AppendError::NoRoom) => Task::Appending,
+            },
+            Task::RollUnderWay(job) => {
+                let result = job.run();
+                // Its refusal is in the round.
+                let _ = server.rounds.finish_roll(result);
+                Task::Appending
+            }
+            Task::Syncing(sync) => {
+                let synced = sync.finish(&server.disk);
+                server.rounds.finish_sync(synced);
+                server.rounds.take_back_what_is_not_durable();
+                server.publish();
+                Task::Taking
+            }
+        };
+    }
+
+    fn interval_step(&mut self) {
+        if self.fsync != Fsync::Everysec {
+            return;
+        }
+        let server = &mut self.server;
+        if server.interval_sync.is_some() {
+            return server.finish_interval_sync();
+        }
+        if !matches!(server.task, Task::Taking | Task::Appending) {
+            return;
+        }
+        if let Some(Ok(target)) = server.rounds.begin_sync() {
+            server.interval_sync = Some(SyncUnderWay::begin(target, server, &mut self.random));
+        }
+    }
+
+    fn write_back(&mut self) {
+        let random = &mut self.random;
+        self.server.disk.write_back(|_, _| random.coin());
+    }
+
+    fn spare_step(&mut self) {
+        let server = &mut self.server;
+        match server.spare.take() {
+            Some(job) => server.rounds.writer().finish_spare(job.run()),
+            None => server.spare = server.rounds.writer().begin_spare(),
+        }
+    }
+
+    /// Ends the life, by power loss, a kill or a clean stop, and starts the next.
+    pub(super) fn end_and_recover(&mut self) {
+        let cores = 1 + self.random.below(3);
+        let end = self.random.below(10);
+        if end == 0 && !self.server.staged.failing_sync && self.drain() {
+            return self.start_again(End::Clean, cores);
+        }
+        match end {
+            0..3 => self.start_again(End::Kill, cores),
+            _ => self.start_again(End::PowerLoss, cores),
+        }
+    }
+
+    /// Lets everything settle and closes the log, as a stop does; whether it closed.
+    fn drain(&mut self) -> bool {
+        self.server.disk.faults().free_bytes = u64::MAX;
+        loop {
+            let mut idle = matches!(self.server.task, Task::Taking) && self.server.taken.is_empty();
+            for core in &mut self.server.cores {
+                core.to_log.extend(core.shard.take_batch());
+                idle &= core.to_log.is_empty() && core.from_log.is_empty();
+            }
+            if idle {
+                break;
+            }
+            self.log_step();
+            for _ in 0..3 {
+                self.deliver();
+            }
+        }
+        let server = &mut self.server;
+        if server.interval_sync.is_some() {
+            server.finish_interval_sync();
+        }
+        if let Some(job) = server.spare.take() {
+            server.rounds.writer().finish_spare(job.run());
+        }
+        server.sync_now();
+        if server.rounds.writer().close() == Err(AppendError::NoRoom) {
+            let job = server.rounds.begin_roll(0).expect("nothing failed");
+            let rolled = server.rounds.finish_roll(job.run());
+            rolled.expect("there is room");
+            server
+                .rounds
+                .writer()
+                .close()
+                .expect("a new segment has room");
+        }
+        server.sync_now();
+        true
+    }
+
+    fn start_again(&mut self, end: End, cores: u32) {
+        let written = scan(&MemoryDisk::with(&self.server.disk.files())).0;
+        assert!(written.starts_with(&self.server.found), "history changed");
+        let acknowledged = self.model.check_log(&written);
+        let random = &mut self.random;
+        let after = Arc::new(match end {
+            End::PowerLoss => {
+                let odds = random.below(4);
+                self.server.disk.crash(|_, _| random.below(4) < odds)
+            }
+            End::Kill | End::Clean => self.server.disk.crash(|_, _| true),
+        });
+        let durable = match (end, self.fsync) {
+            (End::Kill | End::Clean, _) => written.len(),
+            (End::PowerLoss, Fsync::Always) => acknowledged,
+            // What was on disk when the life began is the least.
+            (End::PowerLoss, _) => self.server.durable_count(&written),
+        };
+        let (server, found, verdict) = Server::start_with(Arc::clone(&after), cores);
+        assert!(
+            written.starts_with(&found),
+            "{found:?} is no prefix of {written:?}"
+        );
+        assert!(
+            found.len() >= durable,
+            "{end:?}, {:?}: {durable} records were durable, {} were found",
+            self.fsync,
+            found.len()
+        );
+        // A closing mark stays the last record of a life that wrote nothing.
+        let nothing_new = found.len() == self.server.found.len();
+        assert!(verdict.closed || end != End::Clean);
+        assert!(!verdict.closed || end == End::Clean || nothing_new);
+        // What was recovered is durable: power may go again at once.
+        if self.random.coin() {
+            let (again, second) = scan(&after.crash(|_, _| false));
+            assert_eq!(again, found);
+            assert_eq!(second.cut, None);
+        }
+        let keeps = match (end, self.fsync) {
+            (End::PowerLoss, Fsync::Everysec | Fsync::Never) => Keeps::WhatIsInTheLog,
+            _ => Keeps::Everything,
+        };
+        self.taken_ids.clear();
+        self.model.restart(&found, keeps);
+        self.server = server;
+        self.check_reads();
+    }
+
+    /// Reads everything: a restart shows what the model holds.
+    fn check_reads(&mut self) {
+        let documents: BTreeMap<Id, (Bytes, Version)> = self.model.documents().clone();
+        for id in documents.into_keys() {
+            self.execute(Op::Get { id }, 0);
+        }
+        let count: usize = (self.server.cores.iter())
+            .map(|core| core.shard.document_count())
+            .sum();
+        assert_eq!(count, self.model.documents().len());
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Clean,
+    Kill,
+    PowerLoss,
+}
+
+impl Server {
+    fn start(disk: Arc<MemoryDisk>, cores: u32) -> (Server, Verdict) {
+        let (server, _, verdict) = Server::start_with(disk, cores);
+        (server, verdict)
+    }
+
+    /// Recovers, as `server::start` does, and returns the records that it found.
+    fn start_with(disk: Arc<MemoryDisk>, cores: u32) -> (Server, Vec<Change>, Verdict) {
+        let cores = u16::try_from(cores).expect("few");
+        let mut shards: Vec<Shard<Waiter>> =
+            (0..cores).map(|_| Shard::new(|a, b| a == b)).collect();
+        let mut found = Vec::new();
+        let verdict = recover(&*disk, &mut |record, location| {
+            let id = record.id.to_id();
+            let shard = &mut shards[CoreId::owner(id.placement(), cores).index()];
+            match record.kind {
+                Kind::Put => shard.restore_put(&id, record.version, location, record.document),
+                Kind::Delete => shard.restore_delete(&id),
+                Kind::Mark => return,
+            }
+            found.push(Change {
+                id,
+                kind: record.kind,
+                version: record.version,
+                document: Bytes::copy_from_slice(record.document),
+            });
+        })
+        .expect("a crash is never damage");
+        let writer =
+            Writer::open(Arc::clone(&disk), &verdict, SEGMENT_BYTES).expect("the disk has room");
+        let cores_state = shards.into_iter().map(|mut shard| {
+            shard.begin_versions_above(verdict.floors.version);
+            Core {
+                shard,
+                to_log: VecDeque::new(),
+                from_log: VecDeque::new(),
+            }
+        });
+        let server = Server {
+            cores: cores_state.collect(),
+            ids: IdSource::above(verdict.floors.chosen_id),
+            rounds: Rounds::new(writer, cores),
+            task: Task::Taking,
+            taken: VecDeque::new(),
+            interval_sync: None,
+            spare: None,
+            staged: Staged::default(),
+            found: found.clone(),
+            disk,
+        };
+        (server, found, verdict)
+    }
+
+    /// All batches are appended: syncs if the policy says so, or publishes.
+    fn end_round(&mut self, fsync: Fsync, random: &mut Random) -> Task {
+        if fsync == Fsync::Always {
+            match self.rounds.begin_sync() {
+                None => {}
+                Some(Ok(target)) => {
+                    return Task::Syncing(SyncUnderWay::begin(target, self, random));
+                }
+                Some(Err(_)) => {
+                    self.rounds.finish_sync(false);
+                    self.rounds.take_back_what_is_not_durable();
+                }
+            }
+        }
+        self.publish();
+        Task::Taking
+    }
+
+    fn publish(&mut self) {
+        for (core, settled) in self.rounds.publish() {
+            self.cores[core.index()].from_log.push_back(settled);
+        }
+    }
+
+    fn finish_interval_sync(&mut self) {
+        if let Some(sync) = self.interval_sync.take() {
+            let synced = sync.finish(&self.disk);
+            self.rounds.finish_sync(synced);
+        }
+    }
+
+    fn sync_now(&mut self) {
+        if let Some(target) = self.rounds.begin_sync() {
+            let target = target.expect("nothing failed");
+            let synced = self.disk.sync(&target.file).is_ok();
+            self.rounds.finish_sync(synced);
+        }
+    }
+
+    /// How many of the records were on disk by the writer's own word.
+    fn durable_count(&mut self, written: &[Change]) -> usize {
+        let unsynced = self.rounds.writer().appended().0 - self.rounds.writer().durable().0;
+        let unsynced = usize::try_from(unsynced).expect("few");
+        written.len().saturating_sub(unsynced)
+    }
+}
+
+impl SyncUnderWay {
+    /// The disk does it now, or only when its end is told.
+    fn begin(target: SyncTarget<MemoryDisk>, server: &Server, random: &mut Random) -> SyncUnderWay {
+        let done = random
+            .coin()
+            .then(|| server.disk.sync(&target.file).is_ok());
+        SyncUnderWay { target, done }
+    }
+
+    fn finish(self, disk: &MemoryDisk) -> bool {
+        self.done
+            .unwrap_or_else(|| disk.sync(&self.target.file).is_ok())
+    }
+}
+
+/// The records of a disk, marks left out.
+fn scan(disk: &MemoryDisk) -> (Vec<Change>, Verdict) {
+    let mut changes = Vec::new();
+    let verdict = recover(disk, &mut |record, _| {
+        if record.kind != Kind::Mark {
+            changes.push(Change {
+                id: record.id.to_id(),
+                kind: record.kind,
+                version: record.version,
+                document: Bytes::copy_from_slice(record.document),
+            });
+        }
+    })
+    .expect("what was written can be read");
+    (changes, verdict)
+}
