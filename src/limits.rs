@@ -29,6 +29,14 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub const LIST_LIMIT_DEFAULT: usize = 100;
 /// Ids on a page of a listing at most (400 beyond).
 pub const LIST_LIMIT_MAX: usize = 1000;
+/// Bytes of the documents on a page of a listing; a page is shorter than its limit for that,
+/// but has one document at least.
+pub const LIST_BYTES_MAX: usize = 1024 * 1024;
+/// Ids of one request for many documents (400 beyond).
+pub const GET_IDS_MAX: usize = 1000;
+/// Bytes of the documents in the answer to a request about many; each further one is an error,
+/// but the first is there whatever its size.
+pub const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Requests of one connection that may be in flight before it is no longer read.
 pub const PIPELINE_MAX: usize = 128;
@@ -104,6 +112,8 @@ const _: () = assert!(PIPELINE_MAX <= CALLS_MAX);
 const _: () = assert!(GATHERS_MAX * CORES_MAX <= CALLS_MAX);
 const _: () = assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
 const _: () = assert!(DRAIN_TIMEOUT_MS + LINGER_MS < STOP_TIMEOUT_MS);
+// What a page was cut to has room in its answer, unless its documents grew meanwhile.
+const _: () = assert!(LIST_BYTES_MAX <= RESPONSE_BYTES_MAX);
 const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64);
 const _: () = assert!(RECEIVE_BUFFER_COUNT.is_power_of_two());

@@ -79,7 +79,8 @@ impl Page {
         self.cut(count.max(1));
     }
 
-    fn cut(&mut self, count: usize) {
+    /// Leaves out all but the first `count` documents.
+    pub fn cut(&mut self, count: usize) {
         self.more |= self.entries.len() > count;
         self.entries.truncate(count);
     }

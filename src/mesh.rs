@@ -67,6 +67,8 @@ impl Parcel {
 pub enum Ask {
     /// To execute an operation on a document that it owns.
     Run(Op),
+    /// To execute operations on documents that it owns, in order.
+    RunAll(Vec<Op>),
     /// For the next ids of its shard.
     List(Listing),
     /// For an id that was never used; it holds the source of ids.
@@ -81,6 +83,8 @@ pub enum Ask {
 pub enum Answer {
     /// What came of the operation.
     Outcome(Outcome),
+    /// What came of the operations, in their order.
+    Outcomes(Vec<Outcome>),
     /// The ids.
     Listed(Page),
     /// The id; `None`: there is none left.

@@ -147,6 +147,8 @@ pub enum Refusal {
     LogPoisoned,
     /// More is under way than a bound allows; later there will be room (503).
     Overloaded,
+    /// The answer to a request about many documents has no room for this one (413).
+    ResponseFull,
     /// Every 64-bit id that the server could choose was handed out (507).
     IdsExhausted,
 }

@@ -193,6 +193,11 @@ fn bad_parameters_are_400_and_named() {
         ("after=007", "after"),
         ("limit=1&limit=1", "twice"),
         ("after=1&after=1", "twice"),
+        ("include=ids", "include"),
+        ("include=", "include"),
+        ("include=data&include=data", "twice"),
+        ("ids=1&limit=1", "ids"),
+        ("ids=1&include=data", "ids"),
         ("prefix=%zz", "%"),
         ("prefix=%F0%9F", "UTF-8"),
         (&long, "255"),
@@ -205,6 +210,53 @@ fn bad_parameters_are_400_and_named() {
         client.get("/docs?after=5").text(),
         r#"{"ids":[],"after":null}"#
     );
+}
+
+#[test]
+fn a_page_with_data_has_the_documents_and_ends_early_where_they_are_large() {
+    let data = TempDir::new();
+    let server = Launch::serve(data.path()).cores(3).start();
+    let mut client = server.connect();
+    client.put("/docs/1", r#"{"a": 1}"#);
+    client.put("/docs/n", "[]");
+    let page = r#"{"docs":[{"id":1,"data":{"a":1}},{"id":"n","data":[]}],"after":null}"#;
+    assert_eq!(client.get("/docs?include=data").text(), page);
+    let page = r#"{"docs":[{"id":"n","data":[]}],"after":null}"#;
+    assert_eq!(client.get("/docs?include=data&prefix=").text(), page);
+
+    // Two fit a page with the small one; one is larger than a page by itself.
+    let large = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+    for (id, bytes) in [
+        ("2", 400 << 10),
+        ("3", 400 << 10),
+        ("4", 400 << 10),
+        ("5", 2 << 20),
+    ] {
+        client.put(&format!("/docs/{id}"), large(bytes));
+    }
+    let mut pages = Vec::new();
+    let mut after = String::new();
+    loop {
+        let body = json(&client.get(&format!("/docs?include=data{after}")).body);
+        let docs = body["docs"].as_array().expect("docs is a list");
+        let shown = docs.iter().map(|doc| {
+            let bytes = doc["data"].as_str().map_or(0, str::len);
+            format!("{}: {}", doc["id"], bytes >> 10)
+        });
+        pages.push(shown.collect::<Vec<_>>());
+        match body["after"].as_str() {
+            Some(cursor) => after = format!("&after={cursor}"),
+            None => break,
+        }
+        assert!(pages.len() < 10, "{pages:?}");
+    }
+    let expected = [
+        vec!["1: 0", "2: 399", "3: 399"],
+        vec!["4: 399"],
+        vec!["5: 2047"],
+        vec!["\"n\": 0"],
+    ];
+    assert_eq!(pages, expected);
 }
 
 #[test]

@@ -33,6 +33,15 @@ fn the_limits_are_those_of_the_code() {
         ),
         format!("`limit` is 1 to {}", limits::LIST_LIMIT_MAX),
         format!(
+            "| documents on a page | {} MiB |",
+            limits::LIST_BYTES_MAX >> 20
+        ),
+        format!("| ids of one `GET /docs?ids=` | {} |", limits::GET_IDS_MAX),
+        format!(
+            "| documents in one answer about many | {} MiB |",
+            limits::RESPONSE_BYTES_MAX >> 20
+        ),
+        format!(
             "| requests of a connection in flight | {} |",
             limits::PIPELINE_MAX
         ),

@@ -12,6 +12,7 @@ mod cursor;
 mod equality;
 mod json;
 mod list;
+mod many;
 mod plan;
 mod problem;
 mod render;
@@ -21,7 +22,8 @@ mod visit;
 
 pub use equality::same_document;
 pub use json::{JsonError, minify};
-pub use list::{ListRender, render_list};
-pub use plan::{Answer, Plan, plan};
+pub use list::{ListRender, render_documents, render_list};
+pub use many::{ManyRender, render_many};
+pub use plan::{Answer, Gathering, Plan, plan};
 pub use problem::{Code, Problem};
 pub use render::{BodyMode, Render, ReplyContext, id_json, render, render_answer, render_problem};

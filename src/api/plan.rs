@@ -9,7 +9,8 @@ use super::{
     Code, Problem,
     body::{document, envelope, json_body},
     command::{command, given_twice},
-    list::{ListRender, plan_list},
+    list::{ListRender, plan_documents},
+    many::ManyRender,
     render::{Face, Render},
 };
 use crate::{
@@ -39,12 +40,26 @@ pub enum Plan {
         /// How its outcome is answered.
         render: Render,
     },
+    /// Bring together what several cores know.
+    Gather(Gathering),
+}
+
+/// What is brought together for a request about many documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gathering {
     /// Ask every shard for its next ids, merge them and render the page.
     List {
         /// Which ids.
         listing: Listing,
         /// How the page is answered.
         render: ListRender,
+    },
+    /// Run each of `ops` at the owner of its id and render all outcomes.
+    Many {
+        /// The operations; those on one id take effect in order.
+        ops: Vec<Op>,
+        /// How their outcomes are answered.
+        render: ManyRender,
     },
 }
 
@@ -83,7 +98,7 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
         (Route::Document(segment), Method::Put) => put_document(request, segment),
         (Route::Document(segment), Method::Delete) => delete_document(request, segment),
         (Route::Documents, Method::Post) => create_document(request),
-        (Route::Documents, Method::Get | Method::Head) => plan_list(request),
+        (Route::Documents, Method::Get | Method::Head) => plan_documents(request),
         (Route::Api, Method::Get | Method::Head) => get_api(request),
         (Route::Api, Method::Post) => post_api(request),
         (Route::Command, Method::Get | Method::Head | Method::Post) => run_command(request),

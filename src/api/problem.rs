@@ -10,6 +10,7 @@ use super::json::JsonError;
 use crate::{
     http::{DecodeError, EtagError, Fault, Status},
     id::{Id, IdError},
+    limits::RESPONSE_BYTES_MAX,
     op::Refusal,
 };
 
@@ -63,6 +64,8 @@ codes! {
     PreconditionFailed = "precondition_failed" PreconditionFailed,
     /// The body is declared as something other than JSON in UTF-8.
     UnsupportedMediaType = "unsupported_media_type" UnsupportedMediaType,
+    /// The answer about many documents has no room for this one.
+    ResponseFull = "response_full" ContentTooLarge,
     /// The request did not arrive in time.
     Timeout = "timeout" RequestTimeout,
     /// The server has as many connections as it may.
@@ -171,6 +174,13 @@ impl From<Refusal> for Problem {
                  taken until the operator has checked the disk and restarted the server",
             ),
             Refusal::Overloaded => Problem::overloaded(),
+            Refusal::ResponseFull => Problem::new(
+                Code::ResponseFull,
+                format!(
+                    "the answer has its {RESPONSE_BYTES_MAX} bytes of documents; \
+                     ask for this one with fewer others"
+                ),
+            ),
             Refusal::IdsExhausted => Problem::new(
                 Code::IdsExhausted,
                 "the server has no id left to choose; store the document under an id of your own",

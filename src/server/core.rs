@@ -25,6 +25,7 @@ use super::{
     gather::{Gather, Waiting},
     log_core::LogPort,
     ring::{Event, ReceiveEnd, Ring},
+    share::Share,
 };
 use crate::{
     config::Config,
@@ -53,6 +54,8 @@ pub enum Waiter {
     Seat(Seat),
     /// A call of another core.
     Peer(CoreId, CallId),
+    /// An operation of a share, both by their index.
+    Share { share: usize, index: usize },
 }
 
 /// Who made a call, at the core that made it.
@@ -100,6 +103,8 @@ pub struct Core {
     pub(super) gathers: Slab<Gather>,
     /// As before, and their turn has not come.
     pub(super) waiting: VecDeque<Waiting>,
+    /// What this core executes for such requests, its own and those of peers.
+    pub(super) shares: Slab<Share>,
     pub(super) desk: Desk,
     /// The log, on the core that runs it.
     pub(super) log: Option<Rc<LogPort>>,
@@ -155,6 +160,7 @@ impl Core {
             calls: Slab::new(),
             gathers: Slab::new(),
             waiting: VecDeque::new(),
+            shares: Slab::new(),
             log: parts.log,
             ids: parts.ids,
             alarm: parts.alarm,

@@ -7,6 +7,7 @@ use super::{
     desk::Seat,
     gather::Waiting,
     ring::Token,
+    share::Asker,
 };
 use crate::{
     api::{self, BodyMode, Plan, Render, ReplyContext},
@@ -75,6 +76,7 @@ impl Core {
                         self.reply(peer, call, Answer::Outcome(outcome));
                     }
                 }
+                Ask::RunAll(ops) => self.begin_share(ops, Asker::Peer(peer, call)),
                 Ask::List(listing) => {
                     let page = self.shard.list(&listing);
                     self.reply(peer, call, Answer::Listed(page));
@@ -94,6 +96,9 @@ impl Core {
                 (Caller::Seat(seat), Answer::Outcome(outcome)) => self.settle(seat, outcome),
                 (Caller::Seat(seat), Answer::NextId(id)) => self.store_under(seat, id),
                 (Caller::Gather(gather), Answer::Listed(page)) => self.on_listed(gather, page),
+                (Caller::Gather(gather), Answer::Outcomes(outcomes)) => {
+                    self.on_outcomes(gather, peer, outcomes);
+                }
                 (caller, answer) => unreachable!("{answer:?} is no answer to {caller:?}"),
             }
         }
@@ -102,9 +107,14 @@ impl Core {
     /// Answers everyone who waited for these records.
     pub(super) fn on_settled(&mut self, settled: Settled) {
         let Core {
-            shard, mesh, desk, ..
+            shard,
+            mesh,
+            desk,
+            shares,
+            ..
         } = self;
         let mut taken = Vec::new();
+        let mut finished = Vec::new();
         shard.settle(settled, |waiter, outcome| match waiter {
             Waiter::Seat(seat) => {
                 if let Some(tries) = desk.settle(seat, outcome) {
@@ -114,13 +124,22 @@ impl Core {
             Waiter::Peer(peer, call) => {
                 mesh.to(peer).replies.push((call, Answer::Outcome(outcome)))
             }
+            Waiter::Share { share, index } => {
+                if let Some(told) = shares[share].finish_one(index, outcome) {
+                    shares.remove(share);
+                    finished.push(told);
+                }
+            }
         });
+        for (asker, outcomes) in finished {
+            self.tell(asker, outcomes);
+        }
         for (seat, tries) in taken {
             self.ask_for_id(seat, tries);
         }
     }
 
-    fn reply(&mut self, peer: CoreId, call: CallId, answer: Answer) {
+    pub(super) fn reply(&mut self, peer: CoreId, call: CallId, answer: Answer) {
         self.mesh.to(peer).replies.push((call, answer));
     }
 
@@ -203,13 +222,12 @@ impl Core {
                         .await_choice(render, persistence, document);
                 self.ask_for_id(Seat { token, number }, 0);
             }
-            Ok(Plan::List { listing, render }) => {
+            Ok(Plan::Gather(gathering)) => {
                 let number = self.desk.connection(token).await_gather(persistence);
                 self.waiting.push_back(Waiting {
                     seat: Seat { token, number },
                     persistence,
-                    listing,
-                    render,
+                    gathering,
                 });
             }
             Ok(Plan::Answer(answer)) => {

@@ -59,7 +59,7 @@ impl Ask<'_> {
             (Ok(Plan::Create { render: how, .. }), _) => {
                 render(&how, outcome, Some(&CHOSEN), &context, &mut out);
             }
-            (Ok(plan @ Plan::List { .. }), _) => panic!("{self:?} has no outcome: {plan:?}"),
+            (Ok(plan @ Plan::Gather(_)), _) => panic!("{self:?} has no outcome: {plan:?}"),
             (Err(problem), body_mode) => render_problem(&problem, body_mode, &context, &mut out),
         }
         let out = String::from_utf8(out).expect("UTF-8");

@@ -1,0 +1,87 @@
+//! One core's share of a request about many documents: operations on its shard,
+//! whose outcomes are answered together.
+
+use super::core::{Core, Waiter};
+use crate::{
+    id::CoreId,
+    limits::RESPONSE_BYTES_MAX,
+    mesh::{Answer, CallId},
+    op::{Op, Outcome, Refusal},
+};
+
+/// Operations that this core executes for one request.
+pub struct Share {
+    asker: Asker,
+    /// In the order of the operations; `None`: not known yet.
+    outcomes: Vec<Option<Outcome>>,
+    missing: usize,
+    /// Bytes of the documents among the outcomes.
+    document_bytes: usize,
+}
+
+/// Who is told the outcomes of a [`Share`].
+#[derive(Clone, Copy, Debug)]
+pub enum Asker {
+    /// A gather of this core, by its index.
+    Gather(usize),
+    /// A call of another core.
+    Peer(CoreId, CallId),
+}
+
+impl Share {
+    /// Takes in an outcome; when it is the last, whom to tell what.
+    pub fn finish_one(&mut self, index: usize, outcome: Outcome) -> Option<(Asker, Vec<Outcome>)> {
+        let outcome = within_bound(outcome, &mut self.document_bytes);
+        let earlier = self.outcomes[index].replace(outcome);
+        assert!(earlier.is_none(), "an operation has one outcome");
+        self.missing -= 1;
+        if self.missing > 0 {
+            return None;
+        }
+        let outcomes = std::mem::take(&mut self.outcomes).into_iter();
+        Some((self.asker, outcomes.flatten().collect()))
+    }
+}
+
+impl Core {
+    /// Executes `ops`, in order, and tells `asker` once all outcomes are known.
+    pub(super) fn begin_share(&mut self, ops: Vec<Op>, asker: Asker) {
+        assert!(!ops.is_empty(), "only cores that own something are asked");
+        let share = self.shares.insert(Share {
+            asker,
+            outcomes: vec![None; ops.len()],
+            missing: ops.len(),
+            document_bytes: 0,
+        });
+        for (index, op) in ops.into_iter().enumerate() {
+            if let Some(outcome) = self.shard.execute(op, Waiter::Share { share, index })
+                && let Some((asker, outcomes)) = self.shares[share].finish_one(index, outcome)
+            {
+                self.shares.remove(share);
+                self.tell(asker, outcomes);
+            }
+        }
+    }
+
+    /// Tells the outcomes of a share to the one who asked.
+    pub(super) fn tell(&mut self, asker: Asker, outcomes: Vec<Outcome>) {
+        match asker {
+            Asker::Gather(gather) => self.on_outcomes(gather, self.id, outcomes),
+            Asker::Peer(peer, call) => self.reply(peer, call, Answer::Outcomes(outcomes)),
+        }
+    }
+}
+
+/// Puts a refusal in place of a document that is too much beside `document_bytes` of others.
+pub fn within_bound(outcome: Outcome, document_bytes: &mut usize) -> Outcome {
+    let Outcome::Found { document, .. } = &outcome else {
+        return outcome;
+    };
+    let sum = *document_bytes + document.len();
+    // The first is shown whatever its size, as it is alone.
+    if sum > RESPONSE_BYTES_MAX && *document_bytes > 0 {
+        return Outcome::Refused(Refusal::ResponseFull);
+    }
+    *document_bytes = sum;
+    outcome
+}
