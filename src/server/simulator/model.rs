@@ -143,7 +143,9 @@ impl Model {
             }
             // Its record may be in the log: whether the sync reached the disk is not known.
             Refusal::LogPoisoned => assert!(staged.failing_sync, "{op:?}: no sync failed"),
-            Refusal::Overloaded | Refusal::IdsExhausted => panic!("{op:?}: {refusal:?}"),
+            Refusal::Overloaded | Refusal::IdsExhausted | Refusal::ResponseFull => {
+                panic!("{op:?}: {refusal:?}")
+            }
         }
         assert!(!matches!(op, Op::Get { .. }), "reads are never refused");
     }

@@ -505,6 +505,7 @@ impl Server {
         let writer =
             Writer::open(Arc::clone(&disk), &verdict, SEGMENT_BYTES).expect("the disk has room");
         let cores_state = shards.into_iter().map(|mut shard| {
+            shard.end_restore();
             shard.begin_versions_above(verdict.floors.version);
             Core {
                 shard,
