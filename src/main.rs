@@ -2,8 +2,10 @@
 
 use std::{io::IsTerminal, process::ExitCode};
 
-use clap::Parser;
-use oxdaas::commands::{self, CheckArgs, ConsoleArgs, DumpArgs, RepairArgs, ServeArgs};
+use clap::{CommandFactory, Parser};
+use oxdaas::commands::{
+    self, CheckArgs, ConsoleArgs, DumpArgs, GenerateArgs, RepairArgs, ServeArgs,
+};
 
 /// Documents are allocated on one core and often freed on another; measured
 /// faster than the system's allocator for that.
@@ -22,6 +24,8 @@ enum Command {
     Stop(ServeArgs),
     /// Say whether a server uses the data directory; exit 0 yes, 3 no, 4 that cannot be told
     Status(ServeArgs),
+    /// Check whether this machine can run the server, one line a check; exit 0 yes, 1 no
+    Doctor(ServeArgs),
     /// Type commands for a running server, or read them from a pipe; exit 0 all went well, 1 some
     /// did not, 2 no answer
     Console(ConsoleArgs),
@@ -31,6 +35,9 @@ enum Command {
     Repair(RepairArgs),
     /// Print the records of a data directory as NDJSON
     Dump(DumpArgs),
+    /// Write shell completions and man pages into a directory
+    #[command(hide = true)]
+    Generate(GenerateArgs),
 }
 
 fn main() -> ExitCode {
@@ -44,9 +51,11 @@ fn main() -> ExitCode {
         Command::Start(args) => commands::start(&args),
         Command::Stop(args) => commands::stop(&args),
         Command::Status(args) => commands::status(&args),
+        Command::Doctor(args) => commands::doctor(&args),
         Command::Console(args) => commands::console(&args),
         Command::Check(args) => commands::check(&args),
         Command::Repair(args) => commands::repair(&args),
         Command::Dump(args) => commands::dump(&args),
+        Command::Generate(args) => commands::generate(&args, Command::command()),
     }
 }

@@ -3,7 +3,9 @@
 mod check;
 mod client;
 mod console;
+mod doctor;
 mod dump;
+mod generate;
 mod progress;
 mod repair;
 mod serve;
@@ -13,7 +15,9 @@ mod stop;
 
 pub use check::{CheckArgs, check};
 pub use console::{ConsoleArgs, console};
+pub use doctor::doctor;
 pub use dump::{DumpArgs, dump};
+pub use generate::{GenerateArgs, generate};
 pub use repair::{RepairArgs, repair};
 pub use serve::{ServeArgs, serve};
 pub use start::start;

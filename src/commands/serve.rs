@@ -175,7 +175,7 @@ impl ServeArgs {
 }
 
 /// CPUs that affinity masks and cgroup quotas leave to this process.
-fn available_cores() -> u16 {
+pub(super) fn available_cores() -> u16 {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     u16::try_from(cpus.min(limits::CORES_MAX)).expect("CORES_MAX fits 16 bits")
 }

@@ -14,5 +14,5 @@ mod share;
 mod simulator;
 mod start;
 
-pub use preflight::PreflightError;
-pub use start::{Running, StartError, start};
+pub use preflight::{PreflightError, check_io_uring, check_memlock, raise_limits};
+pub use start::{Running, StartError, probe, start};

@@ -46,19 +46,38 @@ pub enum PreflightError {
 /// # Errors
 /// [`PreflightError`] names the first thing that is missing, with its remedy.
 pub fn check() -> Result<(), PreflightError> {
+    raise_limits();
+    check_memlock()?;
+    check_io_uring()
+}
+
+/// Raises the soft limits of open files and locked memory to the hard ones.
+pub fn raise_limits() {
     raise(Resource::Nofile);
     raise(Resource::Memlock);
-    if let Some(bytes) = getrlimit(Resource::Memlock).current
-        && bytes < MEMLOCK_BYTES_MIN
-    {
-        return Err(PreflightError::Memlock(bytes));
+}
+
+/// The limit of locked memory, `None` when there is none.
+///
+/// # Errors
+/// [`PreflightError::Memlock`] when an executor could not start under it.
+pub fn check_memlock() -> Result<Option<u64>, PreflightError> {
+    match getrlimit(Resource::Memlock).current {
+        Some(bytes) if bytes < MEMLOCK_BYTES_MIN => Err(PreflightError::Memlock(bytes)),
+        limit => Ok(limit),
     }
+}
+
+/// Sets up a ring as each core does.
+///
+/// # Errors
+/// [`PreflightError`] says who refuses it, or what it lacks.
+pub fn check_io_uring() -> Result<(), PreflightError> {
     // On a thread of its own: a ring belongs to the thread that set it up.
     let tried = std::thread::spawn(|| Ring::new().map(drop)).join();
-    match tried.expect("setting up a ring does not panic") {
-        Ok(()) => Ok(()),
-        Err(error) => Err(explain(error)),
-    }
+    tried
+        .expect("setting up a ring does not panic")
+        .map_err(explain)
 }
 
 /// Best effort: the checks that follow find what is still too low.

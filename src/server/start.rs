@@ -361,7 +361,10 @@ fn raise_every(interval: Duration, alarm: Rc<Alarm>) {
 /// Without SO_REUSEPORT: with it, a second server would silently share the port.
 /// Tried for a while: the kernel takes an io_uring down after its process ended, and
 /// the sockets of a server that was killed stay open until then.
-fn probe(address: SocketAddr) -> Result<SocketAddr, StartError> {
+///
+/// # Errors
+/// [`StartError::Listen`] with the remedy.
+pub fn probe(address: SocketAddr) -> Result<SocketAddr, StartError> {
     let until = Instant::now() + PORT_PATIENCE;
     loop {
         match bind_alone(address) {
