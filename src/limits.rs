@@ -34,6 +34,8 @@ pub const LIST_LIMIT_MAX: usize = 1000;
 pub const LIST_BYTES_MAX: usize = 1024 * 1024;
 /// Ids of one request for many documents (400 beyond).
 pub const GET_IDS_MAX: usize = 1000;
+/// Operations of one batch (400 beyond).
+pub const BATCH_OPS_MAX: usize = 10_000;
 /// Bytes of the documents in the answer to a request about many; each further one is an error,
 /// but the first is there whatever its size.
 pub const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -76,6 +76,13 @@ pub enum Ask {
         /// How many ids that it gave for this document were taken.
         taken_in_a_row: u32,
     },
+    /// The same for several documents.
+    NextIds {
+        /// How many ids.
+        count: usize,
+        /// How many ids in a row that it gave for each of them were taken.
+        taken_in_a_row: u32,
+    },
 }
 
 /// The answer to an [`Ask`].
@@ -89,6 +96,8 @@ pub enum Answer {
     Listed(Page),
     /// The id; `None`: there is none left.
     NextId(Option<i64>),
+    /// The ids; when there are fewer than asked for, there are none left.
+    NextIds(Vec<i64>),
 }
 
 /// One core's end of the channels to all others.

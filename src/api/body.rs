@@ -73,14 +73,20 @@ pub(super) fn envelope(body: &[u8]) -> Result<Envelope, Problem> {
             "data is missing; send it, also if it is null",
         )
     })?;
+    let document = document_within(body, data)?;
+    Ok(Envelope { id, document })
+}
+
+/// The document `data`, a valid part of the valid text `body`.
+///
+/// # Errors
+/// 400 if it nests too deep, with the offset in `body`.
+pub(super) fn document_within(body: &str, data: &str) -> Result<Bytes, Problem> {
     let minified = minify_valid(data).map_err(|mut error| {
         error.offset += data.as_ptr().addr() - body.as_ptr().addr();
         Problem::bad_json(&error)
     })?;
-    Ok(Envelope {
-        id,
-        document: owned(minified),
-    })
+    Ok(owned(minified))
 }
 
 /// The raw values of the members `names` of `object`, which `label` names in messages.
@@ -92,15 +98,49 @@ pub(super) fn pick<'t, const N: usize>(
     names: [&'static str; N],
     label: &str,
 ) -> Result<[Option<&'t str>; N], Problem> {
+    pick_and_see(object, names, label, |_| {})
+}
+
+/// The same, where no other members may stand beside them.
+///
+/// # Errors
+/// As [`pick`], and 400 if there is another member.
+pub(super) fn pick_only<'t, const N: usize>(
+    object: &'t str,
+    names: [&'static str; N],
+    label: &str,
+) -> Result<[Option<&'t str>; N], Problem> {
+    let mut unknown = None;
+    let picked = pick_and_see(object, names, label, |key| unknown = Some(key))?;
+    match unknown {
+        None => Ok(picked),
+        Some(key) => Err(Problem::new(
+            Code::BadRequest,
+            format!(
+                "{label} takes no member {key}; send {} alone",
+                names.join(", ")
+            ),
+        )),
+    }
+}
+
+/// [`pick`] that shows each key of another member, in its quotes, to `see`.
+fn pick_and_see<'t, const N: usize>(
+    object: &'t str,
+    names: [&'static str; N],
+    label: &str,
+    mut see: impl FnMut(&'t str),
+) -> Result<[Option<&'t str>; N], Problem> {
     let mut values = [None; N];
     let mut twice = None;
-    let visited = members(object, |key, value| {
-        let key = unquote(key);
-        let known = names.iter().zip(&mut values);
-        for (name, slot) in known.filter(|(name, _)| name.as_bytes() == key.as_ref()) {
-            if slot.replace(value).is_some() {
-                twice = Some(name);
-            }
+    let visited = members(object, |raw_key, value| {
+        let key = unquote(raw_key);
+        let mut known = names.iter().zip(&mut values);
+        let Some((name, slot)) = known.find(|(name, _)| name.as_bytes() == key.as_ref()) else {
+            return see(raw_key);
+        };
+        if slot.replace(value).is_some() {
+            twice = Some(name);
         }
     });
     match (visited, twice) {

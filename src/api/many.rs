@@ -1,20 +1,51 @@
 //! Requests about many documents: their operations, and the response from all outcomes.
 
 use super::{
-    BodyMode, Code, Gathering, Problem,
-    render::{Reply, ReplyContext, id_json},
+    BodyMode, Code, Element, Gathering, Problem,
+    render::{ReadVerdict, Reply, ReplyContext, id_json, read_verdict},
     visit::write_string,
 };
 use crate::{
+    http::Status,
     id::Id,
     limits::GET_IDS_MAX,
-    op::{Op, Outcome},
+    op::{Condition, Op, Outcome, Version},
 };
 
 /// How the outcomes of many operations are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManyRender {
     body_mode: BodyMode,
+    form: Form,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Form {
+    /// `{"docs":[...]}`, all operations being reads.
+    Documents,
+    /// `{"results":[...]}`.
+    Results(Vec<ElementFace>),
+}
+
+/// What an operation of a batch was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ElementFace {
+    Get {
+        /// What must hold for the document to be shown.
+        condition: Option<Box<Condition>>,
+    },
+    Put,
+    Delete,
+}
+
+impl ManyRender {
+    /// The answer to a batch of operations that were `faces`.
+    pub(super) fn results(body_mode: BodyMode, faces: Vec<ElementFace>) -> ManyRender {
+        ManyRender {
+            body_mode,
+            form: Form::Results(faces),
+        }
+    }
 }
 
 /// Plans `GET /docs?ids=`, whose value is `ids`.
@@ -34,37 +65,69 @@ pub(super) fn plan_ids(ids: &str, body_mode: BodyMode) -> Result<Gathering, Prob
             .map_err(|error| Problem::new(Code::BadId, format!("ids[{place}]: {error}")))
     };
     let ids = ids.split(',').enumerate().map(id_of);
-    let ops = ids.map(|id| id.map(|id| Op::Get { id }));
+    let reads = ids.map(|id| id.map(|id| Element::Run(Op::Get { id })));
     Ok(Gathering::Many {
-        ops: ops.collect::<Result<_, _>>()?,
-        render: ManyRender { body_mode },
+        elements: reads.collect::<Result<_, _>>()?,
+        render: ManyRender {
+            body_mode,
+            form: Form::Documents,
+        },
     })
 }
 
 /// Appends the whole response for `outcomes`, each that of the operation on the id beside it.
+///
+/// # Panics
+/// If `ids` and `outcomes` are not of the plan that `render` is from.
 pub fn render_many(
     render: &ManyRender,
-    ids: &[Id],
+    ids: &[Option<Id>],
     outcomes: &[Outcome],
     context: &ReplyContext<'_>,
     out: &mut Vec<u8>,
 ) {
-    let mut body = b"{\"docs\":[".to_vec();
-    for (n, (id, outcome)) in ids.iter().zip(outcomes).enumerate() {
-        if n > 0 {
-            body.push(b',');
-        }
-        match outcome {
-            Outcome::Found { document, .. } => write_document(id, document, &mut body),
-            Outcome::Missing => write_error(id, Code::NotFound.text(), &mut body),
-            Outcome::Refused(refusal) => {
-                write_error(id, Problem::from(*refusal).code, &mut body);
+    let answered = ids.iter().zip(outcomes);
+    let mut body = Vec::new();
+    match &render.form {
+        Form::Documents => {
+            body.extend_from_slice(b"{\"docs\":[");
+            for (n, (id, outcome)) in answered.enumerate() {
+                separate(n, &mut body);
+                let id = id.as_ref().expect("the client named it");
+                write_read(id, outcome, &mut body);
             }
-            other => unreachable!("{other:?} is no outcome of a read"),
+        }
+        Form::Results(faces) => {
+            body.extend_from_slice(b"{\"results\":[");
+            for (n, (face, (id, outcome))) in faces.iter().zip(answered).enumerate() {
+                separate(n, &mut body);
+                write_result(face, id.as_ref(), outcome, &mut body);
+            }
         }
     }
     body.extend_from_slice(b"]}");
     Reply::new(render.body_mode, context, out).ok(&[&body]);
+}
+
+fn separate(place: usize, out: &mut Vec<u8>) {
+    if place > 0 {
+        out.push(b',');
+    }
+}
+
+/// Appends the document that was read, or what stands in its place.
+fn write_read(id: &Id, outcome: &Outcome, out: &mut Vec<u8>) {
+    let code = match outcome {
+        Outcome::Found { document, .. } => return write_document(id, document, out),
+        Outcome::Missing => Code::NotFound.text(),
+        Outcome::Refused(refusal) => Problem::from(*refusal).code,
+        other => unreachable!("{other:?} is no outcome of a read"),
+    };
+    out.extend_from_slice(b"{\"id\":");
+    out.extend_from_slice(&id_json(id));
+    out.extend_from_slice(b",\"data\":null,\"error\":");
+    write_string(code, out);
+    out.push(b'}');
 }
 
 /// Appends a document as an element of a list.
@@ -76,11 +139,85 @@ pub(super) fn write_document(id: &Id, document: &[u8], out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Appends what stands in place of a document that cannot be shown.
-fn write_error(id: &Id, code: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"id\":");
-    out.extend_from_slice(&id_json(id));
-    out.extend_from_slice(b",\"data\":null,\"error\":");
-    write_string(code, out);
-    out.push(b'}');
+/// Appends the result of one operation of a batch: the status that it would have alone, and
+/// what else its response would say.
+fn write_result(face: &ElementFace, id: Option<&Id>, outcome: &Outcome, out: &mut Vec<u8>) {
+    match result(face, id, outcome) {
+        Ok(result) => result.write(out),
+        Err(problem) => {
+            write_status(problem.status, out);
+            out.extend_from_slice(b",\"error\":");
+            write_string(problem.code, out);
+            out.extend_from_slice(b",\"message\":");
+            write_string(&problem.message, out);
+            out.push(b'}');
+        }
+    }
+}
+
+/// What an operation that was not refused answers.
+struct ElementResult<'a> {
+    status: Status,
+    id: &'a Id,
+    etag: Option<Version>,
+    document: Option<&'a [u8]>,
+}
+
+fn result<'a>(
+    face: &ElementFace,
+    id: Option<&'a Id>,
+    outcome: &'a Outcome,
+) -> Result<ElementResult<'a>, Problem> {
+    if let Outcome::Refused(refusal) = outcome {
+        return Err(Problem::from(*refusal));
+    }
+    let id = id.expect("only a refused operation has no id");
+    let (status, etag, document) = match (face, outcome) {
+        (_, Outcome::ConditionFailed) => return Err(Problem::precondition_failed()),
+        (ElementFace::Get { condition }, Outcome::Found { document, version }) => {
+            match read_verdict(condition.as_deref(), *version) {
+                ReadVerdict::Shown => (Status::Ok, Some(*version), Some(document.as_ref())),
+                ReadVerdict::NotModified => (Status::NotModified, Some(*version), None),
+                ReadVerdict::Failed => return Err(Problem::precondition_failed()),
+            }
+        }
+        (ElementFace::Get { .. } | ElementFace::Delete, Outcome::Missing) => {
+            return Err(Problem::not_found(id));
+        }
+        (ElementFace::Put, Outcome::Stored { created, version }) => match created {
+            true => (Status::Created, Some(*version), None),
+            false => (Status::Ok, Some(*version), None),
+        },
+        (ElementFace::Delete, Outcome::Deleted) => (Status::NoContent, None, None),
+        (face, outcome) => unreachable!("{outcome:?} is no outcome of {face:?}"),
+    };
+    Ok(ElementResult {
+        status,
+        id,
+        etag,
+        document,
+    })
+}
+
+impl ElementResult<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        write_status(self.status, out);
+        out.extend_from_slice(b",\"id\":");
+        out.extend_from_slice(&id_json(self.id));
+        if let Some(Version(version)) = self.etag {
+            out.extend_from_slice(b",\"etag\":\"\\\"");
+            out.extend_from_slice(itoa::Buffer::new().format(version).as_bytes());
+            out.extend_from_slice(b"\\\"\"");
+        }
+        if let Some(document) = self.document {
+            out.extend_from_slice(b",\"data\":");
+            out.extend_from_slice(document);
+        }
+        out.push(b'}');
+    }
+}
+
+fn write_status(status: Status, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"status\":");
+    out.extend_from_slice(itoa::Buffer::new().format(status.code()).as_bytes());
 }

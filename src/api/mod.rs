@@ -6,6 +6,7 @@
 //! names serde_json. Documents are never turned into trees: their bytes go from
 //! the request to the store and from there into responses.
 
+mod batch;
 mod body;
 mod command;
 mod cursor;
@@ -24,6 +25,6 @@ pub use equality::same_document;
 pub use json::{JsonError, minify};
 pub use list::{ListRender, render_documents, render_list};
 pub use many::{ManyRender, render_many};
-pub use plan::{Answer, Gathering, Plan, plan};
+pub use plan::{Answer, Element, Gathering, Plan, plan};
 pub use problem::{Code, Problem};
 pub use render::{BodyMode, Render, ReplyContext, id_json, render, render_answer, render_problem};

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{
     Code, Problem,
+    batch::plan_batch,
     body::{document, envelope, json_body},
     command::{command, given_twice},
     list::{ListRender, plan_documents},
@@ -54,12 +55,25 @@ pub enum Gathering {
         /// How the page is answered.
         render: ListRender,
     },
-    /// Run each of `ops` at the owner of its id and render all outcomes.
+    /// Run each of `elements` at the owner of its id and render all outcomes.
     Many {
         /// The operations; those on one id take effect in order.
-        ops: Vec<Op>,
+        elements: Vec<Element>,
         /// How their outcomes are answered.
         render: ManyRender,
+    },
+}
+
+/// One of many operations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// An operation on a document that the client named.
+    Run(Op),
+    /// A document that is stored under an id that the server chooses, on the condition that
+    /// there is none yet.
+    Create {
+        /// Valid JSON without insignificant white space.
+        document: Bytes,
     },
 }
 
@@ -83,6 +97,8 @@ enum Route<'r> {
     Documents,
     /// `/docs/ID`, its segment still encoded.
     Document(&'r str),
+    /// `/batch`.
+    Batch,
 }
 
 /// Plans what to do for `request`.
@@ -99,6 +115,7 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
         (Route::Document(segment), Method::Delete) => delete_document(request, segment),
         (Route::Documents, Method::Post) => create_document(request),
         (Route::Documents, Method::Get | Method::Head) => plan_documents(request),
+        (Route::Batch, Method::Post) => plan_batch(request),
         (Route::Api, Method::Get | Method::Head) => get_api(request),
         (Route::Api, Method::Post) => post_api(request),
         (Route::Command, Method::Get | Method::Head | Method::Post) => run_command(request),
@@ -114,6 +131,7 @@ impl<'r> Route<'r> {
             "/api" => Ok(Route::Api),
             "/api/cmd" => Ok(Route::Command),
             "/docs" => Ok(Route::Documents),
+            "/batch" => Ok(Route::Batch),
             _ => match path.strip_prefix("/docs/") {
                 Some(segment) if !segment.contains('/') => Ok(Route::Document(segment)),
                 Some(_) => Err(Problem::new(
@@ -122,7 +140,7 @@ impl<'r> Route<'r> {
                 )),
                 None => Err(Problem::new(
                     Code::NoSuchRoute,
-                    "no such path; there are /docs, /docs/ID, /api and /api/cmd",
+                    "no such path; there are /docs, /docs/ID, /batch, /api and /api/cmd",
                 )),
             },
         }
@@ -134,6 +152,7 @@ impl<'r> Route<'r> {
             Route::Server => "GET, HEAD, POST, PUT, DELETE, OPTIONS",
             Route::Api | Route::Command => "GET, HEAD, POST, OPTIONS",
             Route::Documents => "GET, HEAD, POST, OPTIONS",
+            Route::Batch => "POST, OPTIONS",
             Route::Document(_) => "GET, HEAD, PUT, DELETE, OPTIONS",
         }
     }

@@ -143,6 +143,14 @@ impl Problem {
         )
     }
 
+    /// The same problem, of the part of the request that `label` names.
+    pub(super) fn at(self, label: &str) -> Problem {
+        Problem {
+            message: format!("{label}: {}", self.message).into(),
+            ..self
+        }
+    }
+
     /// 400: the body is not JSON.
     pub(super) fn bad_json(error: &JsonError) -> Problem {
         Problem::new(Code::BadJson, format!("the body is not JSON: {error}"))

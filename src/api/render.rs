@@ -10,7 +10,7 @@ use super::{Answer, Problem, command::Command, visit::write_string};
 use crate::{
     http::{DateField, MediaType, Method, Persistence, ResponseHead, Status, write_head},
     id::Id,
-    op::{Condition, Outcome},
+    op::{Condition, Match, Outcome, Version},
 };
 
 /// Bytes of the longest integer id, `-9223372036854775808`.
@@ -117,21 +117,14 @@ pub fn render(
         (_, Outcome::Refused(refusal)) => reply.problem(&Problem::from(*refusal)),
         (_, Outcome::ConditionFailed) => reply.problem(&Problem::precondition_failed()),
         (Face::Document { condition }, Outcome::Found { document, version }) => {
-            let current = Some(*version);
-            let (if_match, if_none_match) = match condition.as_deref() {
-                None => (None, None),
-                Some(condition) => (
-                    condition.if_match.as_ref(),
-                    condition.if_none_match.as_ref(),
-                ),
-            };
-            if if_match.is_some_and(|versions| !versions.includes(current)) {
-                return reply.problem(&Problem::precondition_failed());
-            }
-            reply.head.etag = current;
-            match if_none_match.is_some_and(|versions| versions.includes(current)) {
-                true => reply.without_body(Status::NotModified),
-                false => reply.json(Status::Ok, &[document]),
+            reply.head.etag = Some(*version);
+            match read_verdict(condition.as_deref(), *version) {
+                ReadVerdict::Shown => reply.json(Status::Ok, &[document]),
+                ReadVerdict::NotModified => reply.without_body(Status::NotModified),
+                ReadVerdict::Failed => {
+                    reply.head.etag = None;
+                    reply.problem(&Problem::precondition_failed());
+                }
             }
         }
         // RFC 9110, section 13.2.1: without a document, conditions of a read do not matter.
@@ -161,6 +154,31 @@ pub fn render(
         }
         (Face::Command(command), Outcome::Missing) => reply.values(command, None),
         (face, outcome) => unreachable!("{outcome:?} is no outcome of {face:?}"),
+    }
+}
+
+/// What becomes of a read of a document that exists.
+pub(super) enum ReadVerdict {
+    /// The document is shown.
+    Shown,
+    /// The client has it already: 304.
+    NotModified,
+    /// It is not the version that the client asked for: 412.
+    Failed,
+}
+
+/// Judges the condition of a read by the version that was found (RFC 9110, section 13.2.2).
+pub(super) fn read_verdict(condition: Option<&Condition>, version: Version) -> ReadVerdict {
+    let Some(condition) = condition else {
+        return ReadVerdict::Shown;
+    };
+    let includes = |versions: &Match| versions.includes(Some(version));
+    if !condition.if_match.as_ref().is_none_or(includes) {
+        ReadVerdict::Failed
+    } else if condition.if_none_match.as_ref().is_some_and(includes) {
+        ReadVerdict::NotModified
+    } else {
+        ReadVerdict::Shown
     }
 }
 

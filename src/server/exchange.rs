@@ -89,6 +89,17 @@ impl Core {
                     let id = ids.next_id(taken_in_a_row);
                     self.reply(peer, call, Answer::NextId(id));
                 }
+                Ask::NextIds {
+                    count,
+                    taken_in_a_row,
+                } => {
+                    let ids = self
+                        .ids
+                        .as_mut()
+                        .expect("ids are asked of the core that has their source");
+                    let ids = ids.next_ids(count, taken_in_a_row);
+                    self.reply(peer, call, Answer::NextIds(ids));
+                }
             }
         }
         for (call, answer) in parcel.replies {
@@ -96,6 +107,7 @@ impl Core {
                 (Caller::Seat(seat), Answer::Outcome(outcome)) => self.settle(seat, outcome),
                 (Caller::Seat(seat), Answer::NextId(id)) => self.store_under(seat, id),
                 (Caller::Gather(gather), Answer::Listed(page)) => self.on_listed(gather, page),
+                (Caller::Gather(gather), Answer::NextIds(ids)) => self.on_ids(gather, ids),
                 (Caller::Gather(gather), Answer::Outcomes(outcomes)) => {
                     self.on_outcomes(gather, peer, outcomes);
                 }

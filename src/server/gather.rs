@@ -9,12 +9,13 @@ use super::{
     connection::Stage,
     core::{Caller, Core},
     desk::Seat,
+    run::Run,
     share::{Asker, within_bound},
 };
 use crate::{
-    api::{self, Gathering, ListRender, ManyRender, ReplyContext},
+    api::{self, Element, Gathering, ListRender, ManyRender, ReplyContext},
     http::Persistence,
-    id::{CoreId, Id},
+    id::CoreId,
     limits::{GATHERS_MAX, LIST_BYTES_MAX},
     listing::{Listing, Page},
     mesh::Ask,
@@ -52,15 +53,7 @@ enum Work {
         pages: Vec<Page>,
     },
     /// Outcomes of operations.
-    Run(Run),
-}
-
-/// Operations on their way to the owners of their ids.
-struct Run {
-    ids: Vec<Id>,
-    /// In the order of the ids; `None`: not known yet.
-    outcomes: Vec<Option<Outcome>>,
-    then: Then,
+    Run { run: Run, then: Then },
 }
 
 /// What the outcomes are for.
@@ -99,7 +92,9 @@ impl Core {
         };
         match waiting.gathering {
             Gathering::List { listing, render } => self.ask_for_pages(place, listing, render),
-            Gathering::Many { ops, render } => self.run_many(place, ops, Then::Answer(render)),
+            Gathering::Many { elements, render } => {
+                self.run_many(place, Run::new(elements), Then::Answer(render));
+            }
         }
     }
 
@@ -132,28 +127,45 @@ impl Core {
         self.one_has_answered(gather);
     }
 
-    /// Sends `ops` to the owners of their ids.
-    fn run_many(&mut self, place: Place, ops: Vec<Op>, then: Then) {
-        let run = Run {
-            ids: ops.iter().map(|op| op.id().clone()).collect(),
-            outcomes: vec![None; ops.len()],
-            then,
-        };
-        let mut shares: Vec<Vec<Op>> = (0..self.config.cores).map(|_| Vec::new()).collect();
-        for op in ops {
-            let owner = CoreId::owner(op.id().placement(), self.config.cores);
-            shares[owner.index()].push(op);
-        }
-        let shares = (0..).map(CoreId).zip(shares);
-        let shares: Vec<_> = shares.filter(|(_, ops)| !ops.is_empty()).collect();
-        if shares.is_empty() {
-            return self.end_run(place, run);
-        }
+    /// Runs operations at the owners of their ids, and then goes on.
+    fn run_many(&mut self, place: Place, run: Run, then: Then) {
+        let count = run.ids_needed();
+        let taken_in_a_row = run.taken_in_a_row();
         let gather = self.gathers.insert(Gather {
             place,
-            missing: shares.len(),
-            work: Work::Run(run),
+            missing: 0,
+            work: Work::Run { run, then },
         });
+        if count == 0 {
+            return self.begin_wave(gather);
+        }
+        match &mut self.ids {
+            Some(ids) => {
+                let ids = ids.next_ids(count, taken_in_a_row);
+                self.on_ids(gather, ids);
+            }
+            None => {
+                let ask = Ask::NextIds {
+                    count,
+                    taken_in_a_row,
+                };
+                let log_core = CoreId(self.config.log_core);
+                self.call(log_core, ask, Caller::Gather(gather));
+            }
+        }
+    }
+
+    /// Takes in the ids that the server chose for documents of `gather`.
+    pub(super) fn on_ids(&mut self, gather: usize, ids: Vec<i64>) {
+        self.run_of(gather).give_ids(ids);
+        self.begin_wave(gather);
+    }
+
+    fn begin_wave(&mut self, gather: usize) {
+        let cores = self.config.cores;
+        let shares = self.run_of(gather).begin_wave(cores);
+        // One more than there are, so that it ends only when all have begun.
+        self.gathers[gather].missing = shares.len() + 1;
         for (core, ops) in shares {
             if core == self.id {
                 self.begin_share(ops, Asker::Gather(gather));
@@ -161,22 +173,21 @@ impl Core {
                 self.call(core, Ask::RunAll(ops), Caller::Gather(gather));
             }
         }
+        self.one_has_answered(gather);
     }
 
     /// Takes in the outcomes of the operations of `gather` that `core` executed.
     pub(super) fn on_outcomes(&mut self, gather: usize, core: CoreId, outcomes: Vec<Outcome>) {
         let cores = self.config.cores;
-        let Work::Run(run) = &mut self.gathers[gather].work else {
-            unreachable!("a listing runs no operation");
-        };
-        let is_of_core = |id: &Id| CoreId::owner(id.placement(), cores) == core;
-        let places = run.ids.iter().zip(&mut run.outcomes);
-        let places = places.filter(|(id, _)| is_of_core(id));
-        for ((_, place), outcome) in places.zip(outcomes) {
-            assert!(place.is_none(), "an operation has one outcome");
-            *place = Some(outcome);
-        }
+        self.run_of(gather).take_in(core, cores, outcomes);
         self.one_has_answered(gather);
+    }
+
+    fn run_of(&mut self, gather: usize) -> &mut Run {
+        match &mut self.gathers[gather].work {
+            Work::Run { run, .. } => run,
+            Work::List { .. } => unreachable!("a listing runs no operation"),
+        }
     }
 
     fn one_has_answered(&mut self, gather: usize) {
@@ -187,7 +198,10 @@ impl Core {
         }
         let Gather { place, work, .. } = self.gathers.remove(gather);
         match work {
-            Work::Run(run) => self.end_run(place, run),
+            Work::Run { mut run, then } => match run.end_wave() {
+                true => self.run_many(place, run, then),
+                false => self.end_run(place, run, then),
+            },
             Work::List {
                 listing,
                 render,
@@ -204,25 +218,24 @@ impl Core {
         }
         page.cut_to_bytes(LIST_BYTES_MAX);
         let ids = page.entries.iter().map(|entry| entry.id.clone());
-        let ops = ids.map(|id| Op::Get { id }).collect();
-        self.run_many(place, ops, Then::ShowPage { page, render });
+        let reads = ids.map(|id| Element::Run(Op::Get { id })).collect();
+        self.run_many(place, Run::new(reads), Then::ShowPage { page, render });
     }
 
-    fn end_run(&mut self, place: Place, run: Run) {
+    fn end_run(&mut self, place: Place, run: Run, then: Then) {
+        let (ids, outcomes) = run.finish();
         let mut document_bytes = 0;
-        let outcomes = run.outcomes.into_iter().map(|outcome| {
-            let outcome = outcome.expect("every core has answered");
-            within_bound(outcome, &mut document_bytes)
-        });
+        let outcomes = outcomes.into_iter();
+        let outcomes = outcomes.map(|outcome| within_bound(outcome, &mut document_bytes));
         let outcomes: Vec<Outcome> = outcomes.collect();
-        self.finish_gather(place, |context, out| match run.then {
+        self.finish_gather(place, |context, out| match then {
             Then::ShowPage { mut page, render } => {
                 // Documents that grew meanwhile and do not fit are on the next page.
                 let is_known = |outcome: &&Outcome| !matches!(outcome, Outcome::Refused(_));
                 page.cut(outcomes.iter().take_while(is_known).count());
                 api::render_documents(&render, &page, &outcomes, context, out);
             }
-            Then::Answer(render) => api::render_many(&render, &run.ids, &outcomes, context, out),
+            Then::Answer(render) => api::render_many(&render, &ids, &outcomes, context, out),
         });
     }
 

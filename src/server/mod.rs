@@ -9,6 +9,7 @@ mod log_core;
 mod preflight;
 mod ring;
 mod rounds;
+mod run;
 mod share;
 #[cfg(test)]
 mod simulator;

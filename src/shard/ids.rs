@@ -28,6 +28,16 @@ impl IdSource {
         self.highest = self.highest.checked_add(1 << doublings)?;
         Some(self.highest)
     }
+
+    /// The next `count` ids, fewer only if 64 bits are used up.
+    pub fn next_ids(&mut self, count: usize, taken_in_a_row: u32) -> Vec<i64> {
+        // Only the first one steps far: the others follow it.
+        let tries = std::iter::once(taken_in_a_row).chain(std::iter::repeat(0));
+        tries
+            .take(count)
+            .map_while(|taken| self.next_id(taken))
+            .collect()
+    }
 }
 
 #[cfg(test)]
@@ -41,7 +51,10 @@ mod tests {
             [source.next_id(0), source.next_id(0), source.next_id(1)],
             [Some(1), Some(2), Some(3)]
         );
+        assert_eq!(source.next_ids(3, 0), [4, 5, 6]);
+        assert_eq!(source.next_ids(2, 20), [22, 23]);
         assert_eq!(IdSource::above(i64::MAX).next_id(0), None);
+        assert_eq!(IdSource::above(i64::MAX - 1).next_ids(3, 0), [i64::MAX]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ fn a_path_that_leads_nowhere_says_where_paths_lead() {
             assert!(
                 problem
                     .message
-                    .contains("/docs, /docs/ID, /api and /api/cmd")
+                    .contains("/docs, /docs/ID, /batch, /api and /api/cmd")
             );
         }
     }
@@ -76,6 +76,7 @@ fn a_method_that_the_path_does_not_take_is_405_with_those_it_takes() {
             "GET, HEAD, POST, OPTIONS",
             &["PUT", "DELETE", "PATCH", "get"],
         ),
+        ("/batch", "POST, OPTIONS", &["GET", "HEAD", "PUT", "DELETE"]),
         (
             "/docs/1",
             "GET, HEAD, PUT, DELETE, OPTIONS",
