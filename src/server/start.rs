@@ -39,6 +39,12 @@ const BACKLOG: i32 = 16 * 1024;
 /// Bytes of io_uring buffers of each executor: its files are few, its sockets have a ring of their own.
 const IO_MEMORY_BYTES: usize = 1024 * 1024;
 
+/// How long tasks of an executor run before others have their turn; ours yield by themselves.
+///
+/// When it expires before any task ran, because the machine is busy with others, glommio 0.9
+/// sleeps although tasks are ready, until something else wakes it: at the start nothing does.
+const PREEMPT_TIMER: Duration = Duration::from_secs(10);
+
 /// How long a port that is in use is tried again.
 const PORT_PATIENCE: Duration = Duration::from_secs(1);
 /// The pause between two such tries.
@@ -287,6 +293,7 @@ impl Launch {
         let executor = LocalExecutorBuilder::new(placement)
             .name("oxdaas")
             .io_memory(IO_MEMORY_BYTES)
+            .preempt_timer(PREEMPT_TIMER)
             .spawn(move || self.run(ready))
             .map_err(|error| StartError::Core {
                 core,
@@ -298,6 +305,7 @@ impl Launch {
     /// Runs the core to its end; whether the log, if it is here, was closed cleanly.
     async fn run(self, ready: mpsc::Sender<io::Result<OwnedFd>>) -> bool {
         let alarm = Rc::new(Alarm::default());
+        raise_every(TICK, Rc::clone(&alarm));
         let mesh = Mesh::join(self.builder, self.id, Rc::clone(&alarm)).await;
         let ring = match Ring::new() {
             Ok(ring) => ring,
@@ -321,7 +329,6 @@ impl Launch {
             }
         };
         ring.raise_when_woken(Rc::clone(&alarm));
-        raise_every(TICK, Rc::clone(&alarm));
         let _ = ready.send(ring.wake().try_clone_to_owned());
         let core = Core::new(Parts {
             id: self.id,
@@ -345,7 +352,8 @@ impl Launch {
     }
 }
 
-/// Raises `alarm` again and again, so that timeouts are seen also when nothing happens.
+/// Raises `alarm` again and again, so that timeouts are seen also when nothing happens, and
+/// an executor that fell asleep over ready tasks (see [`PREEMPT_TIMER`]) wakes up.
 fn raise_every(interval: Duration, alarm: Rc<Alarm>) {
     glommio::spawn_local(async move {
         loop {
