@@ -203,7 +203,7 @@ impl Core {
     /// Whether other tasks of this executor have something to do, so that waiting for the
     /// ring alone would keep them from it.
     fn waits_for_executor(&self) -> bool {
-        self.mesh.is_stalled() || self.log.as_ref().is_some_and(|log| log.is_busy())
+        self.mesh.is_stalled() || self.log.as_ref().is_some_and(|log| log.needs_executor())
     }
 
     /// Whether other tasks, whatever they do, were kept waiting long enough.
@@ -252,6 +252,9 @@ impl Core {
             self.resume_parked();
         }
         self.hand_over_records();
+        if let Some(file) = self.log.as_ref().and_then(|log| log.begin_sync()) {
+            ring.sync(file);
+        }
         self.mesh.flush();
         self.flush_connections(ring);
         if now - self.ticked >= TICK {
@@ -294,6 +297,10 @@ impl Core {
                 buffer,
             } => self.desk.sent(token, result, buffer),
             Event::Sending { token } => self.desk.sending(token),
+            Event::Synced(result) => {
+                let log = self.log.as_ref().expect("this core asked for the sync");
+                log.finish_sync(result);
+            }
         }
     }
 
@@ -382,7 +389,9 @@ impl Core {
         }
         // Until all connections of all cores have ended, peers may still call.
         let all = usize::from(self.config.cores);
-        self.process.drained.load(Ordering::Acquire) == all && self.mesh.is_flushed()
+        self.process.drained.load(Ordering::Acquire) == all
+            && self.mesh.is_flushed()
+            && self.log.as_ref().is_none_or(|log| log.is_synced())
     }
 }
 

@@ -8,19 +8,21 @@
 
 use std::{
     cell::{Cell, RefCell},
-    path::PathBuf,
+    fs::File,
+    io,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_lite::future::or;
-use glommio::{io::BufferedFile, timer::sleep};
+use glommio::timer::sleep;
 
 use super::rounds::{Appended, Rounds};
 use crate::{
     config::Fsync,
     id::CoreId,
-    log::{AppendError, Directory, Spare, Writer},
+    log::{AppendError, Directory, Spare, SyncTarget, Writer},
     mesh::Alarm,
     shard::{Batch, Settled},
 };
@@ -33,12 +35,34 @@ pub struct LogPort {
     submitted: RefCell<Vec<(CoreId, Batch)>>,
     settled: RefCell<Vec<(CoreId, Settled)>>,
     closing: Cell<bool>,
-    /// Whether the task waits for nothing but work.
-    idle: Cell<bool>,
+    sync: RefCell<PortSync>,
+    /// Raised when the loop has synced what it was asked to.
+    synced: Alarm,
+    /// What the task waits for.
+    waits_for: Cell<WaitsFor>,
     /// Wakes the log task.
     work: Alarm,
     /// Wakes the core's loop.
     core: Rc<Alarm>,
+}
+
+/// A sync, which the core's loop does for the task, one at a time.
+#[derive(Default)]
+enum PortSync {
+    #[default]
+    None,
+    Wanted(Arc<File>),
+    UnderWay,
+    Done(io::Result<()>),
+}
+
+/// What ends a wait of the task.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WaitsFor {
+    /// What the core's loop gives it: records, a synced file.
+    Loop,
+    /// The executor: a new segment, a timer.
+    Executor,
 }
 
 impl LogPort {
@@ -48,7 +72,9 @@ impl LogPort {
             submitted: RefCell::default(),
             settled: RefCell::default(),
             closing: Cell::new(false),
-            idle: Cell::new(false),
+            sync: RefCell::default(),
+            synced: Alarm::default(),
+            waits_for: Cell::new(WaitsFor::Executor),
             work: Alarm::default(),
             core,
         }
@@ -60,9 +86,49 @@ impl LogPort {
         self.work.raise();
     }
 
-    /// Whether the task has something to do, or waits for the executor.
-    pub fn is_busy(&self) -> bool {
-        !self.idle.get() || !self.submitted.borrow().is_empty()
+    /// Whether the task can go on, or waits for something that only the executor brings.
+    pub fn needs_executor(&self) -> bool {
+        self.waits_for.get() == WaitsFor::Executor
+            || matches!(*self.sync.borrow(), PortSync::Done(_))
+            || (self.is_synced() && !self.submitted.borrow().is_empty())
+    }
+
+    /// Whether no sync is asked for or under way.
+    pub fn is_synced(&self) -> bool {
+        matches!(*self.sync.borrow(), PortSync::None)
+    }
+
+    /// The file that the loop is to sync now; it says [`LogPort::finish_sync`] then.
+    pub fn begin_sync(&self) -> Option<Arc<File>> {
+        let mut sync = self.sync.borrow_mut();
+        match std::mem::replace(&mut *sync, PortSync::UnderWay) {
+            PortSync::Wanted(file) => Some(file),
+            other => {
+                *sync = other;
+                None
+            }
+        }
+    }
+
+    /// Tells the task what came of the sync.
+    pub fn finish_sync(&self, result: io::Result<()>) {
+        *self.sync.borrow_mut() = PortSync::Done(result);
+        self.synced.raise();
+    }
+
+    /// Has the loop sync `file`, and waits for it.
+    async fn sync(&self, file: Arc<File>) -> io::Result<()> {
+        assert!(self.is_synced(), "one sync at a time");
+        *self.sync.borrow_mut() = PortSync::Wanted(file);
+        self.core.raise();
+        loop {
+            self.synced.wait().await;
+            let mut sync = self.sync.borrow_mut();
+            match std::mem::take(&mut *sync) {
+                PortSync::Done(result) => return result,
+                other => *sync = other,
+            }
+        }
     }
 
     /// Takes what became of submitted records, oldest first.
@@ -82,8 +148,6 @@ pub struct LogCore {
     port: Rc<LogPort>,
     rounds: Rounds<Directory>,
     fsync: Fsync,
-    /// The current segment, open for the ring's fdatasync.
-    file: Option<(PathBuf, BufferedFile)>,
     spare: Background<Option<Spare<Directory>>>,
     sync: Background<Result<(), String>>,
     synced_at: Instant,
@@ -102,7 +166,6 @@ impl LogCore {
             port,
             rounds: Rounds::new(writer, cores),
             fsync,
-            file: None,
             spare: Background::idle(),
             sync: Background::idle(),
             synced_at: Instant::now(),
@@ -161,7 +224,12 @@ impl LogCore {
     async fn sync_round(&mut self) {
         let result = match self.rounds.begin_sync() {
             None => return,
-            Some(Ok(target)) => self.fdatasync(target.path).await,
+            Some(Ok(target)) => {
+                self.port.waits_for.set(WaitsFor::Loop);
+                let result = sync(&self.port, target).await;
+                self.port.waits_for.set(WaitsFor::Executor);
+                result
+            }
             Some(Err(error)) => Err(error.to_string()),
         };
         self.finish_sync(result);
@@ -179,17 +247,6 @@ impl LogCore {
         self.rounds.finish_sync(result.is_ok());
     }
 
-    async fn fdatasync(&mut self, path: PathBuf) -> Result<(), String> {
-        if self.file.as_ref().is_none_or(|(open, _)| *open != path) {
-            let file = open(&path).await?;
-            self.file = Some((path, file));
-        }
-        let (path, file) = self.file.as_ref().expect("opened above");
-        file.fdatasync()
-            .await
-            .map_err(|error| format!("{}: {error}", path.display()))
-    }
-
     /// Syncs beside the task when the last sync is long enough ago.
     fn begin_interval_sync(&mut self) {
         let due = self.synced_at.elapsed() >= SYNC_INTERVAL;
@@ -199,11 +256,9 @@ impl LogCore {
         let Some(Ok(target)) = self.rounds.begin_sync() else {
             return;
         };
-        self.sync.begin(&self.port, async move {
-            let file = open(&target.path).await?;
-            let synced = file.fdatasync().await;
-            synced.map_err(|error| format!("{}: {error}", target.path.display()))
-        });
+        let port = Rc::clone(&self.port);
+        self.sync
+            .begin(&self.port, async move { sync(&port, target).await });
     }
 
     /// A roll may not begin while a sync is in flight: its failure would be told to neither.
@@ -238,20 +293,22 @@ impl LogCore {
     }
 
     async fn wait(&mut self) {
-        self.port.idle.set(true);
-        self.wait_for_work().await;
-        self.port.idle.set(false);
-    }
-
-    async fn wait_for_work(&mut self) {
         let unsynced = !self.rounds.is_durable();
         if self.fsync == Fsync::Everysec && unsynced && !self.sync.under_way {
             let left = SYNC_INTERVAL.saturating_sub(self.synced_at.elapsed());
-            or(self.port.work.wait(), sleep(left)).await;
+            or(self.wait_for_records(), sleep(left)).await;
+            self.port.waits_for.set(WaitsFor::Executor);
             self.begin_interval_sync();
         } else {
-            self.port.work.wait().await;
+            self.wait_for_records().await;
         }
+    }
+
+    /// The executor's timers and threads may wake the task meanwhile, a little late.
+    async fn wait_for_records(&self) {
+        self.port.waits_for.set(WaitsFor::Loop);
+        self.port.work.wait().await;
+        self.port.waits_for.set(WaitsFor::Executor);
     }
 
     /// Syncs what is left and marks the log as cleanly closed.
@@ -304,8 +361,16 @@ impl<T: 'static> Background<T> {
     }
 }
 
-async fn open(path: &PathBuf) -> Result<BufferedFile, String> {
-    BufferedFile::open(path)
-        .await
-        .map_err(|error| format!("{}: {error}", path.display()))
+/// Syncs through the core's ring, which is busy with sockets anyway; at the end, when nobody
+/// turns that ring any more, on a thread.
+async fn sync(port: &LogPort, target: SyncTarget<Directory>) -> Result<(), String> {
+    let file = target.file;
+    let result = match port.closing.get() {
+        false => port.sync(file).await,
+        true => {
+            let sync = move || file.sync_data();
+            glommio::executor().spawn_blocking(sync).await
+        }
+    };
+    result.map_err(|error| format!("{}: {error}", target.path.display()))
 }

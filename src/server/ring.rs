@@ -20,12 +20,16 @@
 use std::{
     alloc::{Layout, alloc_zeroed, handle_alloc_error},
     collections::VecDeque,
+    fs::File,
     io,
     mem::ManuallyDrop,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd},
     ptr::NonNull,
     rc::Rc,
-    sync::atomic::{AtomicU16, Ordering, fence},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering, fence},
+    },
     time::Duration,
 };
 
@@ -53,7 +57,8 @@ const KIND_ACCEPT: u64 = 1 << 32;
 const KIND_RECEIVE: u64 = 2 << 32;
 const KIND_SEND: u64 = 3 << 32;
 const KIND_BELL: u64 = 4 << 32;
-const KIND_IGNORED: u64 = 5 << 32;
+const KIND_SYNC: u64 = 5 << 32;
+const KIND_IGNORED: u64 = 6 << 32;
 const KIND_MASK: u64 = !0 << 32;
 
 /// Names a connection to the ring; the caller chooses it.
@@ -67,6 +72,8 @@ pub struct Ring {
     events: VecDeque<Completion>,
     wake: OwnedFd,
     bell: Option<RawFd>,
+    /// The file that is being synced, open until that is done.
+    syncing: Option<Arc<File>>,
 }
 
 /// Something that happened on a socket.
@@ -103,6 +110,8 @@ pub enum Event {
         /// The buffer, to be used again.
         buffer: Vec<u8>,
     },
+    /// The file of [`Ring::sync`] is on disk, or the disk did not take it.
+    Synced(io::Result<()>),
 }
 
 /// Why receiving ended.
@@ -172,6 +181,7 @@ impl Ring {
             events: VecDeque::new(),
             wake,
             bell: None,
+            syncing: None,
         })
     }
 
@@ -237,6 +247,20 @@ impl Ring {
         };
         let key = self.sends.insert(sending);
         self.submit_send(key);
+    }
+
+    /// Puts the data of `file` on disk, which [`Event::Synced`] reports.
+    ///
+    /// # Panics
+    /// If a sync is under way.
+    pub fn sync(&mut self, file: Arc<File>) {
+        assert!(self.syncing.is_none(), "one sync at a time");
+        let entry = opcode::Fsync::new(types::Fd(file.as_raw_fd()))
+            .flags(types::FsyncFlags::DATASYNC)
+            .build();
+        self.syncing = Some(file);
+        // SAFETY: the entry holds no address.
+        unsafe { self.push(entry.user_data(KIND_SYNC)) };
     }
 
     /// Hands what was asked for to the kernel and lets it report what is done; no
@@ -383,6 +407,10 @@ impl Ring {
                 Some(Event::Received { token, data, end })
             }
             KIND_SEND => self.send_event(usize::try_from(key).expect("a slab key"), result),
+            KIND_SYNC => {
+                self.syncing = None;
+                Some(Event::Synced(to_io_result(result).map(drop)))
+            }
             KIND_BELL => {
                 if !cqueue::more(flags) {
                     self.arm_bell();
