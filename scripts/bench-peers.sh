@@ -29,6 +29,10 @@ main() {
             usage
             return
         fi
+        # Before anything is built: the header lists every option.
+        if [[ "$argument" == -* ]] && ! usage | grep -qE -- " $argument( |$)"; then
+            fail "unknown option $argument; see --help"
+        fi
     done
     packages
     need wrk python3

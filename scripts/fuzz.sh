@@ -19,7 +19,7 @@ main() {
             ;;
     esac
     local seconds="${1:-60}" target
-    [[ "$seconds" =~ ^[1-9][0-9]*$ && $# -le 1 ]] || fail "how many seconds? see --help"
+    [[ "$seconds" =~ ^[1-9][0-9]*$ && $# -le 1 ]] || fail "not a number of seconds: $*; see --help"
     need cargo c++
     cargo fuzz --version >/dev/null 2>&1 || fail "cargo-fuzz is missing: cargo install cargo-fuzz"
     cd "$root"

@@ -21,7 +21,10 @@ main() {
             usage
             return
             ;;
+        --serve) ;;
+        -*) fail "unknown option $1; see --help" ;;
     esac
+    [[ $# -le 1 ]] || fail "one argument at most; see --help"
     need python3
     [[ -d "$directory" ]] || fail "$directory is missing; it is in the Debian package iso-codes"
     if [[ "${1:-}" != --serve ]]; then
