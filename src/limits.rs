@@ -101,6 +101,8 @@ pub const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 pub const SEGMENT_BYTES_MIN: u64 = 4 * 1024;
 /// The largest `--segment-bytes` that is accepted: an offset in a segment fits 32 bits.
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Bytes of a segment that compaction reads, asks about and writes before others have a turn.
+pub const COMPACTION_SLICE_BYTES: u32 = 1024 * 1024;
 /// Cores that one process runs on at most.
 pub const CORES_MAX: usize = 256;
 

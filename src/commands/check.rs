@@ -77,13 +77,22 @@ pub fn check(args: &CheckArgs) -> ExitCode {
             .get(&segment.number)
             .map_or(0, |tally| tally.record_bytes);
         let live = live.get(&segment.number).copied().unwrap_or(0);
+        let stands_for = match segment.compacted {
+            None => String::new(),
+            Some(compacted) => format!(" (compacted, stands for all up to {})", compacted.through),
+        };
         println!(
-            "{number}: {records} records from {first}, {live} bytes live, {dead} bytes dead, {free} bytes free",
+            "{number}{stands_for}: {records} records from {first}, {live} bytes live, {dead} bytes dead, {free} bytes free",
             number = segment.number,
             records = segment.records,
             first = segment.first_lsn,
             dead = used - live,
             free = segment.bytes - segment.used_bytes,
+        );
+    }
+    for number in &verdict.superseded {
+        println!(
+            "{number}: left over from a crash in a compaction, to be removed at the next start"
         );
     }
     if let Some(cut) = &verdict.cut {

@@ -1,7 +1,9 @@
 //! `oxdaas repair`: what is whole in a damaged data directory, as a new one.
 //!
 //! The damaged directory is only read. The new one holds the latest whole record
-//! of each id, in log order; what could not be read is listed.
+//! of each id, in log order; what could not be read is listed. Files that a whole
+//! compacted segment stands for are passed over: removals that hid their records
+//! may be gone.
 
 use std::{
     collections::HashMap,
@@ -16,8 +18,8 @@ use crate::{
     id::Id,
     limits::SEGMENT_BYTES_DEFAULT,
     log::{
-        AppendError, Directory, Disk, Draft, Flags, Gap, Kind, Lsn, Reader, Segments, Writer,
-        encode, recover, salvage_segment,
+        AppendError, Directory, Disk, Draft, Flags, Floors, Gap, Kind, Lsn, Reader, SegmentHeader,
+        Segments, Writer, encode, recover, salvage_segment,
     },
     op::Version,
 };
@@ -41,10 +43,10 @@ struct Kept {
     document: Option<Vec<u8>>,
 }
 
-#[derive(Default)]
 struct Salvaged {
     latest: HashMap<Id, Kept>,
-    highest_chosen: i64,
+    /// What records, marks and whole headers say that was given out.
+    floors: Floors,
     gaps: Vec<(PathBuf, Gap)>,
     unreadable: Vec<(PathBuf, io::Error)>,
 }
@@ -102,10 +104,20 @@ fn check_empty(new: &Path) -> Result<(), String> {
 
 fn salvage(reader: &Reader) -> io::Result<Salvaged> {
     let numbers = reader.list()?;
-    let mut salvaged = Salvaged::default();
+    let mut salvaged = Salvaged {
+        latest: HashMap::new(),
+        floors: Floors::NONE,
+        gaps: Vec::new(),
+        unreadable: Vec::new(),
+    };
+    let mut superseded_through = None;
     let progress = Progress::new(numbers.len());
     let mut bytes = Vec::new();
     for number in numbers {
+        progress.step();
+        if Some(number) <= superseded_through {
+            continue;
+        }
         let path = reader.path(number);
         if let Err(error) = reader.read(number, &mut bytes) {
             salvaged.unreadable.push((path, error));
@@ -113,16 +125,18 @@ fn salvage(reader: &Reader) -> io::Result<Salvaged> {
         }
         let Salvaged {
             latest,
-            highest_chosen,
+            floors,
             gaps,
             ..
         } = &mut salvaged;
+        if let Ok(header) = SegmentHeader::decode(&bytes) {
+            floors.raise(header.floors);
+            superseded_through = header.compacted.map(|compacted| compacted.through);
+        }
         let found = salvage_segment(&bytes, number, &mut |record, _| {
+            floors.observe(record);
             let id = record.id.to_id();
             let chosen = record.flags.contain(Flags::CHOSEN_BY_SERVER);
-            if let (true, Id::Integer(integer)) = (chosen || record.kind == Kind::Mark, &id) {
-                *highest_chosen = (*highest_chosen).max(*integer);
-            }
             let document = match record.kind {
                 Kind::Put => Some(record.document.to_vec()),
                 Kind::Delete => None,
@@ -141,7 +155,6 @@ fn salvage(reader: &Reader) -> io::Result<Salvaged> {
             }
         });
         gaps.extend(found.into_iter().map(|gap| (path.clone(), gap)));
-        progress.step();
     }
     progress.finish();
     Ok(salvaged)
@@ -150,15 +163,15 @@ fn salvage(reader: &Reader) -> io::Result<Salvaged> {
 /// Writes the records as a log of their own, cleanly closed.
 fn write(new: &Path, salvaged: Salvaged) -> Result<(), String> {
     let directory = Arc::new(Directory::open(new).map_err(|error| error.to_string())?);
-    let verdict = recover(&*directory, &mut |_, _| {}).map_err(|error| error.to_string())?;
+    let mut verdict = recover(&*directory, &mut |_, _| {}).map_err(|error| error.to_string())?;
+    // The first header repeats them, so that none is given out again.
+    verdict.floors.raise(salvaged.floors);
     let mut writer = Writer::open(Arc::clone(&directory), &verdict, SEGMENT_BYTES_DEFAULT)
         .map_err(|error| error.to_string())?;
     let mut kept: Vec<(Id, Kept)> = salvaged.latest.into_iter().collect();
     kept.sort_by_key(|(_, kept)| kept.lsn);
     let mut draft = Vec::new();
     for (id, kept) in &kept {
-        // The highest id that the server ever chose must not be chosen again.
-        let chosen = kept.chosen || *id == Id::Integer(salvaged.highest_chosen);
         draft.clear();
         encode(
             &mut draft,
@@ -168,7 +181,7 @@ fn write(new: &Path, salvaged: Salvaged) -> Result<(), String> {
                 } else {
                     Kind::Delete
                 },
-                flags: if chosen {
+                flags: if kept.chosen {
                     Flags::CHOSEN_BY_SERVER
                 } else {
                     Flags::NONE

@@ -197,6 +197,7 @@ fn the_golden_segment_stays_readable() {
         first_lsn: Lsn(7),
         floors,
         bytes: 512,
+        compacted: None,
     };
     assert_eq!(header, expected);
     assert_eq!(GOLDEN[..64], header.encode());

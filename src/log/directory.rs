@@ -1,12 +1,14 @@
 //! The data directory of a running server: segments as files, held by a lock.
 //!
-//! Beside the segments it holds `LOCK` (see `lock.rs`), and `NNNNNNNNNN.tmp`, a segment under creation, removed when the
-//! directory is opened. All other names are left alone.
+//! Beside the segments it holds `LOCK` (see `lock.rs`), and `NNNNNNNNNN.tmp`, a
+//! segment under creation, removed when the directory is opened. All other names
+//! are left alone.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     net::SocketAddr,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -147,6 +149,16 @@ impl Segments for Directory {
     fn read(&self, number: SegmentNumber, out: &mut Vec<u8>) -> io::Result<()> {
         read_whole(&self.path(number), out)
     }
+
+    fn read_part(
+        &self,
+        number: SegmentNumber,
+        offset: u32,
+        bytes: u32,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        read_part(&self.path(number), offset, bytes, out)
+    }
 }
 
 impl Disk for Directory {
@@ -224,6 +236,28 @@ impl Disk for Directory {
         }
     }
 
+    fn fill(&self, spare: &mut SpareFile, offset: u32, bytes: &[u8]) -> io::Result<()> {
+        spare.file.write_all_at(bytes, offset.into())?;
+        spare.file.sync_data()
+    }
+
+    fn replace(
+        &self,
+        spare: SpareFile,
+        number: SegmentNumber,
+        header: &[u8],
+        bytes: u32,
+    ) -> io::Result<()> {
+        spare.file.set_len(bytes.into())?;
+        spare.file.write_all_at(header, 0)?;
+        spare.file.sync_all()?;
+        fs::rename(&spare.path, self.path(number))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+
     fn remove(&self, number: SegmentNumber) -> io::Result<()> {
         fs::remove_file(self.path(number))?;
         self.handle.sync_all()
@@ -289,6 +323,15 @@ pub(super) fn read_head(path: &Path) -> io::Result<Head> {
     file.take(SEGMENT_HEADER_BYTES.into())
         .read_to_end(&mut bytes)?;
     Ok(Head { bytes, length })
+}
+
+/// Replaces the contents of `out` with a part of the file at `path`.
+pub(super) fn read_part(path: &Path, offset: u32, bytes: u32, out: &mut Vec<u8>) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset.into()))?;
+    out.clear();
+    file.take(bytes.into()).read_to_end(out)?;
+    Ok(())
 }
 
 /// Replaces the contents of `out` with the file at `path`.

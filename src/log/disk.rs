@@ -39,6 +39,19 @@ pub trait Segments: Debug + Send + Sync + 'static {
     /// # Errors
     /// When the file cannot be read; a bad sector is an error here, not a signal.
     fn read(&self, number: SegmentNumber, out: &mut Vec<u8>) -> io::Result<()>;
+
+    /// Replaces the contents of `out` with the `bytes` bytes of a segment at `offset`,
+    /// or with what is left there.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn read_part(
+        &self,
+        number: SegmentNumber,
+        offset: u32,
+        bytes: u32,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()>;
 }
 
 /// The files of one data directory, to be read and written.
@@ -89,6 +102,34 @@ pub trait Disk: Segments {
     /// # Errors
     /// When the file cannot be written.
     fn zero(&self, file: &Self::File, offset: u32) -> io::Result<()>;
+
+    /// Writes `bytes` at `offset` of the spare, on disk when this returns.
+    ///
+    /// # Errors
+    /// When the disk did not take them; the spare must be dropped then.
+    fn fill(&self, spare: &mut Self::Spare, offset: u32, bytes: &[u8]) -> io::Result<()>;
+
+    /// Cuts the spare to its first `bytes` bytes, writes `header` to it, puts all of it on
+    /// disk, and gives it the name of segment `number`, whose file is gone then.
+    ///
+    /// After a crash the one file or the other has the name, until
+    /// [`sync_directory`](Disk::sync_directory) has returned.
+    ///
+    /// # Errors
+    /// When the system refuses; the segment is as it was.
+    fn replace(
+        &self,
+        spare: Self::Spare,
+        number: SegmentNumber,
+        header: &[u8],
+        bytes: u32,
+    ) -> io::Result<()>;
+
+    /// Puts the names of all files on disk.
+    ///
+    /// # Errors
+    /// When the disk did not take them; what it has is not known then.
+    fn sync_directory(&self) -> io::Result<()>;
 
     /// Removes a segment, durably: removals reach the disk in the order of the calls.
     ///

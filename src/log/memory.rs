@@ -4,7 +4,8 @@
 //! them equal. [`MemoryDisk::crash`] lets each 512-byte sector that differs reach
 //! the disk or not, as its caller chooses; [`MemoryDisk::write_back`] does the
 //! same without the crash, as a kernel does at any time. Installing and removing
-//! segments is durable at once, as [`Disk`] promises.
+//! segments is durable at once, as [`Disk`] promises; replacing one is not before
+//! the directory is synced: until then a crash may find the file of before.
 
 use std::{
     collections::BTreeMap,
@@ -20,6 +21,9 @@ use super::{
 };
 
 pub(crate) const SECTOR_BYTES: usize = 512;
+
+/// Asked for instead of a sector's offset: whether the new name of a file reaches the disk.
+pub(crate) const NAME: usize = usize::MAX;
 
 /// The bytes of one segment.
 #[derive(Clone, Debug)]
@@ -55,6 +59,8 @@ pub(crate) struct Faults {
     pub(crate) free_bytes: u64,
     /// Whether syncs fail.
     pub(crate) sync_fails: bool,
+    /// Whether syncs of the directory fail.
+    pub(crate) directory_sync_fails: bool,
     /// Whether zeroing is silently left out.
     pub(crate) zero_is_lost: bool,
 }
@@ -63,18 +69,22 @@ pub(crate) struct Faults {
 #[derive(Debug)]
 pub(crate) struct MemoryDisk {
     segments: Mutex<BTreeMap<SegmentNumber, Shared>>,
-    faults: Mutex<Faults>,
+    /// Files that were replaced since the directory was synced.
+    replaced: Mutex<Vec<(SegmentNumber, Shared)>>,
+    faults: Arc<Mutex<Faults>>,
 }
 
 impl MemoryDisk {
     pub(crate) fn new() -> MemoryDisk {
         MemoryDisk {
             segments: Mutex::default(),
-            faults: Mutex::new(Faults {
+            replaced: Mutex::default(),
+            faults: Arc::new(Mutex::new(Faults {
                 free_bytes: u64::MAX,
                 sync_fails: false,
+                directory_sync_fails: false,
                 zero_is_lost: false,
-            }),
+            })),
         }
     }
 
@@ -88,10 +98,7 @@ impl MemoryDisk {
     }
 
     fn insert(&self, number: SegmentNumber, bytes: Vec<u8>) -> Shared {
-        let contents = Arc::new(Mutex::new(Contents {
-            written: bytes.clone(),
-            on_disk: bytes,
-        }));
+        let contents = on_disk(bytes);
         let previous = lock(&self.segments).insert(number, Arc::clone(&contents));
         assert!(previous.is_none(), "a segment number is never used again");
         contents
@@ -117,6 +124,7 @@ impl MemoryDisk {
 
     /// Lets the sectors for which `reaches` answers true reach the disk.
     pub(crate) fn write_back(&self, mut reaches: impl FnMut(SegmentNumber, usize) -> bool) {
+        lock(&self.replaced).retain(|&(number, _)| !reaches(number, NAME));
         for (&number, contents) in lock(&self.segments).iter() {
             let mut contents = lock(contents);
             for start in contents.dirty_sectors() {
@@ -142,6 +150,12 @@ impl MemoryDisk {
                 }
             }
             after.insert(number, contents.on_disk);
+        }
+        for (number, before) in lock(&self.replaced).iter().rev() {
+            if !reaches(*number, NAME) {
+                let before = lock(before).on_disk.clone();
+                lock(&after.segments).insert(*number, on_disk(before));
+            }
         }
         after
     }
@@ -176,30 +190,48 @@ impl Segments for MemoryDisk {
         out.clone_from(&lock(&contents).written);
         Ok(())
     }
+
+    fn read_part(
+        &self,
+        number: SegmentNumber,
+        offset: u32,
+        bytes: u32,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let contents = self.find(number)?;
+        let written = &lock(&contents).written;
+        let start = index(offset).min(written.len());
+        let end = written.len().min(start + index(bytes));
+        *out = written[start..end].to_vec();
+        Ok(())
+    }
 }
 
 impl Disk for MemoryDisk {
     type File = MemoryFile;
     type Map = MemoryMap;
-    type Spare = u32;
+    type Spare = MemorySpare;
 
-    fn allocate(&self, bytes: u32) -> io::Result<u32> {
+    fn allocate(&self, bytes: u32) -> io::Result<MemorySpare> {
         let mut faults = self.faults();
         let left = faults.free_bytes.checked_sub(bytes.into());
         faults.free_bytes = left.ok_or(io::ErrorKind::StorageFull)?;
-        Ok(bytes)
+        Ok(MemorySpare {
+            bytes: vec![0; index(bytes)],
+            faults: Arc::clone(&self.faults),
+        })
     }
 
     fn install(
         &self,
-        spare: u32,
+        mut spare: MemorySpare,
         number: SegmentNumber,
         header: &[u8],
     ) -> Result<Installed<MemoryDisk>, InstallError> {
         if self.faults().sync_fails {
             return Err(InstallError::Unknown(io::ErrorKind::Other.into()));
         }
-        let mut bytes = vec![0; index(spare)];
+        let mut bytes = std::mem::take(&mut spare.bytes);
         bytes[..header.len()].copy_from_slice(header);
         Ok(installed(self.insert(number, bytes)))
     }
@@ -224,11 +256,73 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn fill(&self, spare: &mut MemorySpare, offset: u32, bytes: &[u8]) -> io::Result<()> {
+        if self.faults().sync_fails {
+            return Err(io::ErrorKind::Other.into());
+        }
+        spare.bytes[index(offset)..][..bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn replace(
+        &self,
+        mut spare: MemorySpare,
+        number: SegmentNumber,
+        header: &[u8],
+        bytes: u32,
+    ) -> io::Result<()> {
+        if self.faults().sync_fails {
+            return Err(io::ErrorKind::Other.into());
+        }
+        let cut = spare.bytes.split_off(index(bytes));
+        self.faults().give_back(cut.len());
+        let mut bytes = std::mem::take(&mut spare.bytes);
+        bytes[..header.len()].copy_from_slice(header);
+        let before = lock(&self.segments).insert(number, on_disk(bytes));
+        let before = before.expect("a segment that exists is replaced");
+        self.faults().give_back(lock(&before).written.len());
+        lock(&self.replaced).push((number, before));
+        Ok(())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        let Faults {
+            sync_fails,
+            directory_sync_fails,
+            ..
+        } = *self.faults();
+        if sync_fails || directory_sync_fails {
+            return Err(io::ErrorKind::Other.into());
+        }
+        lock(&self.replaced).clear();
+        Ok(())
+    }
+
     fn remove(&self, number: SegmentNumber) -> io::Result<()> {
         let removed = lock(&self.segments).remove(&number);
-        removed
-            .map(drop)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        let removed = removed.ok_or(io::ErrorKind::NotFound)?;
+        self.faults().give_back(lock(&removed).written.len());
+        Ok(())
+    }
+}
+
+impl Faults {
+    fn give_back(&mut self, bytes: usize) {
+        let bytes = u64::try_from(bytes).expect("memory is smaller than 2^64 bytes");
+        self.free_bytes = self.free_bytes.saturating_add(bytes);
+    }
+}
+
+/// Space that no segment has; what of it is not used any more is free again.
+#[derive(Debug)]
+pub(crate) struct MemorySpare {
+    bytes: Vec<u8>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+impl Drop for MemorySpare {
+    fn drop(&mut self) {
+        lock(&self.faults).give_back(self.bytes.len());
     }
 }
 
@@ -249,6 +343,13 @@ impl Map for MemoryMap {
         let start = index(offset);
         fill(&mut lock(&self.0).written[start..start + index(length)]);
     }
+}
+
+fn on_disk(bytes: Vec<u8>) -> Shared {
+    Arc::new(Mutex::new(Contents {
+        written: bytes.clone(),
+        on_disk: bytes,
+    }))
 }
 
 fn installed(contents: Shared) -> Installed<MemoryDisk> {

@@ -7,6 +7,7 @@
 //!
 //! What stays true:
 //! - records carry log sequence numbers that start at 1 and grow by exactly 1;
+//!   compaction removes records and changes none;
 //! - a segment is wholly durable before its successor exists, so only the last
 //!   one can have a torn tail;
 //! - recovery writes nothing before the verdict over all segments is known;
@@ -15,19 +16,25 @@
 mod codec;
 mod directory;
 mod disk;
+mod live;
 mod lock;
 mod map;
+mod plan;
 mod position;
 mod reader;
 mod record;
 mod recovery;
+mod rewrite;
 mod roll;
 mod ruling;
 mod salvage;
 mod scan;
 mod segment;
+mod slice;
 mod writer;
 
+#[cfg(test)]
+mod compaction_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
@@ -42,15 +49,19 @@ pub use codec::{
 };
 pub use directory::{Directory, DirectoryError, create_directory};
 pub use disk::{Disk, Head, InstallError, Installed, Map, Segments};
+pub use live::LiveBytes;
 pub use lock::{Holder, holder};
+pub use plan::{Need, Output, Run, choose};
 pub use position::{Floors, Location, Lsn, SegmentNumber};
 pub use reader::Reader;
 pub use record::{Draft, Flags, IdRef, Kind, Record};
 pub use recovery::{
     Cut, RecoveryError, SegmentUse, Survey, Verdict, recover, repair_tail, scan_all, survey,
 };
+pub use rewrite::{InstallFailure, Rewrite, reader_of};
 pub use roll::{NewSegment, RemoveJob, RollError, RollJob, Spare, SpareJob};
 pub use salvage::{Gap, salvage_segment};
 pub use scan::{Fault, Stop, scan_segment};
-pub use segment::{FORMAT_VERSION, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
+pub use segment::{Compacted, FORMAT_VERSION, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
+pub use slice::{Slice, SliceReader, SliceRecord};
 pub use writer::{AppendError, SyncTarget, Writer};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    directory::{DirectoryError, list_segments, read_head, read_whole},
+    directory::{DirectoryError, list_segments, read_head, read_part, read_whole},
     disk::{Head, Segments},
     lock::{LOCK, named_holder},
     position::SegmentNumber,
@@ -67,5 +67,15 @@ impl Segments for Reader {
 
     fn read(&self, number: SegmentNumber, out: &mut Vec<u8>) -> io::Result<()> {
         read_whole(&self.path(number), out)
+    }
+
+    fn read_part(
+        &self,
+        number: SegmentNumber,
+        offset: u32,
+        bytes: u32,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        read_part(&self.path(number), offset, bytes, out)
     }
 }

@@ -17,14 +17,16 @@ use super::{
     record::{Flags, Kind, Record},
     ruling::{Facts, Ruling, rule},
     scan::{Fault, Stop, scan_segment, witnesses, written_bytes},
-    segment::{SEGMENT_HEADER_BYTES, SegmentHeader},
+    segment::{Compacted, SEGMENT_HEADER_BYTES, SegmentHeader},
 };
 
-/// The headers of all segments, oldest first, their numbers without a gap.
+/// The headers of all segments, oldest first, none missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
     /// Empty for a new log.
     pub segments: Vec<SegmentHeader>,
+    /// Files that a compacted segment stands for, left over from a crash; ascending.
+    pub superseded: Vec<SegmentNumber>,
 }
 
 /// What the log holds; the same for everyone who reads it.
@@ -40,6 +42,8 @@ pub struct Verdict {
     pub closed: bool,
     /// The torn tail that [`repair_tail`] removes; `None`: the end was clean.
     pub cut: Option<Cut>,
+    /// Files left over from a crash in a compaction, which [`repair_tail`] removes.
+    pub superseded: Vec<SegmentNumber>,
 }
 
 /// How much of a segment is in use.
@@ -55,6 +59,19 @@ pub struct SegmentUse {
     pub used_bytes: u32,
     /// Records in it.
     pub records: u64,
+    /// Bytes of those that are puts: the others are never live.
+    pub put_bytes: u32,
+    /// What compaction made of it; `None`: it is as it was first written.
+    pub compacted: Option<Compacted>,
+}
+
+impl SegmentUse {
+    /// The last of the segments that it stands for: itself, unless it is compacted.
+    #[must_use]
+    pub fn through(&self) -> SegmentNumber {
+        self.compacted
+            .map_or(self.number, |compacted| compacted.through)
+    }
 }
 
 /// A torn tail: written when the power went, never acknowledged.
@@ -124,7 +141,7 @@ pub enum RecoveryError {
         path: PathBuf,
         /// The data directory.
         directory: PathBuf,
-        /// A segment that comes after it.
+        /// The segment that shows it: a later one, or a compacted one, which is never the last.
         later: SegmentNumber,
     },
     /// The system refused to read or write.
@@ -152,17 +169,17 @@ pub fn survey<D: Segments>(disk: &D) -> Result<Survey, RecoveryError> {
         .list()
         .map_err(|source| io_error(disk, disk.directory(), source))?;
     let mut segments: Vec<SegmentHeader> = Vec::with_capacity(numbers.len());
+    let mut superseded = Vec::new();
     for number in numbers {
-        let previous = segments.last();
-        if let Some(missing) = previous
-            .map(|previous| previous.number.next())
-            .filter(|&expected| expected != number)
-        {
-            return Err(RecoveryError::Gap {
-                path: disk.path(missing),
-                directory: disk.directory().to_owned(),
-                later: number,
-            });
+        if let Some(previous) = segments.last() {
+            if number <= previous.through() {
+                superseded.push(number);
+                continue;
+            }
+            let expected = previous.through().next();
+            if number != expected {
+                return Err(gap(disk, expected, number));
+            }
         }
         let head = disk
             .head(number)
@@ -179,9 +196,21 @@ pub fn survey<D: Segments>(disk: &D) -> Result<Survey, RecoveryError> {
         if head.length != u64::from(header.bytes) || header.bytes < SEGMENT_HEADER_BYTES {
             return Err(wrong_length(disk, &header, head.length));
         }
+        if header.through() < number || header.through().0 == u32::MAX {
+            return Err(damaged(disk, start, Fault::Unrelated));
+        }
         segments.push(header);
     }
-    Ok(Survey { segments })
+    // Only what has a successor is ever compacted.
+    match segments.last() {
+        Some(last) if last.compacted.is_some() => {
+            Err(gap(disk, last.through().next(), last.number))
+        }
+        _ => Ok(Survey {
+            segments,
+            superseded,
+        }),
+    }
 }
 
 /// Hands every record of the log to `each`, in order, and says where it ends.
@@ -202,6 +231,7 @@ pub fn scan_all<D: Segments>(
         floors: Floors::NONE,
         closed: false,
         cut: None,
+        superseded: survey.superseded.clone(),
     };
     let mut bytes = Vec::new();
     for (position, header) in survey.segments.iter().enumerate() {
@@ -213,14 +243,18 @@ pub fn scan_all<D: Segments>(
             return Err(wrong_length(disk, header, found));
         }
         verdict.floors.raise(header.floors);
-        let stop = scan_segment(&bytes, number, header.first_lsn, &mut |record, at| {
+        let mut put_bytes = 0;
+        let stop = scan_segment(&bytes, header, &mut |record, at| {
             verdict.floors.observe(record);
+            if record.kind == Kind::Put {
+                put_bytes += record.encoded_bytes();
+            }
             verdict.closed = record.kind == Kind::Mark && record.flags.contain(Flags::CLOSING);
             each(record, at);
         });
         let successor = survey.segments.get(position + 1);
-        verdict.cut =
-            judge(&bytes, &stop, successor).map_err(|(at, fault)| damaged(disk, at, fault))?;
+        verdict.cut = judge(&bytes, header, &stop, successor)
+            .map_err(|(at, fault)| damaged(disk, at, fault))?;
         verdict.next = stop.expected;
         verdict.segments.push(SegmentUse {
             number,
@@ -228,6 +262,8 @@ pub fn scan_all<D: Segments>(
             bytes: header.bytes,
             used_bytes: stop.at.offset,
             records: stop.records,
+            put_bytes,
+            compacted: header.compacted,
         });
     }
     verdict.closed &= verdict.cut.is_none();
@@ -236,6 +272,7 @@ pub fn scan_all<D: Segments>(
 
 /// Zeroes the torn tail, so that none of it is ever taken for a record, and puts
 /// the last segment on disk: what was recovered is durable when this returns.
+/// Then removes the files that a crash in a compaction left over.
 ///
 /// # Errors
 /// [`RecoveryError::Io`]; it can be called again after a restart.
@@ -250,7 +287,12 @@ pub fn repair_tail<D: Disk>(disk: &D, verdict: &Verdict) -> Result<(), RecoveryE
         }
         disk.sync(&segment.file)
     });
-    repaired.map_err(|source| io_error(disk, &disk.path(end.segment), source))
+    repaired.map_err(|source| io_error(disk, &disk.path(end.segment), source))?;
+    for &number in &verdict.superseded {
+        disk.remove(number)
+            .map_err(|source| io_error(disk, &disk.path(number), source))?;
+    }
+    Ok(())
 }
 
 /// All three steps, for a single reader.
@@ -269,12 +311,20 @@ pub fn recover<D: Disk>(
 /// Gathers the facts about a stop and turns the ruling into a cut or a fault.
 fn judge(
     bytes: &[u8],
+    header: &SegmentHeader,
     stop: &Stop,
     successor: Option<&SegmentHeader>,
 ) -> Result<Option<Cut>, (Location, Fault)> {
     let tail = &bytes[index(stop.at.offset)..];
     let written = written_bytes(tail);
-    let complete = successor.is_some_and(|next| next.first_lsn == stop.expected);
+    let complete = successor.is_some_and(|next| match header.compacted {
+        None => next.first_lsn == stop.expected,
+        Some(Compacted { records, .. }) => {
+            stop.records == u64::from(records)
+                && stop.at.offset == header.bytes
+                && stop.expected <= next.first_lsn
+        }
+    });
     let facts = Facts {
         understood: !matches!(
             stop.fault,
@@ -306,6 +356,14 @@ fn damaged<D: Segments>(disk: &D, at: Location, fault: Fault) -> RecoveryError {
         directory: disk.directory().to_owned(),
         offset: at.offset,
         fault,
+    }
+}
+
+fn gap<D: Segments>(disk: &D, missing: SegmentNumber, later: SegmentNumber) -> RecoveryError {
+    RecoveryError::Gap {
+        path: disk.path(missing),
+        directory: disk.directory().to_owned(),
+        later,
     }
 }
 

@@ -1,5 +1,5 @@
 //! How the writer's list of segments grows and shrinks: the next one, a spare
-//! ahead of it, the oldest.
+//! ahead of it, one in place of several.
 //!
 //! The work blocks, so each piece is a job: made by the [`Writer`], run on any
 //! thread, its result given back to the writer.
@@ -76,7 +76,7 @@ impl<D: Disk> SpareJob<D> {
     }
 }
 
-/// Removes a segment.
+/// Removes a segment that a compacted one stands for.
 #[derive(Debug)]
 pub struct RemoveJob<D: Disk> {
     pub(super) disk: Arc<D>,
@@ -84,11 +84,10 @@ pub struct RemoveJob<D: Disk> {
 }
 
 impl<D: Disk> RemoveJob<D> {
-    /// Removes it, durably. Blocks. Jobs must run in the order they were made:
-    /// recovery refuses a log with a gap.
+    /// Removes it, durably. Blocks.
     ///
     /// # Errors
-    /// What the system said; later jobs must not run then.
+    /// What the system said; a restart tries again.
     pub fn run(&self) -> io::Result<()> {
         self.disk.remove(self.number)
     }
@@ -142,6 +141,7 @@ impl<D: Disk> RollJob<D> {
             first_lsn: self.first_lsn,
             floors: self.floors,
             bytes: spare.bytes,
+            compacted: None,
         };
         let installed = self
             .disk
@@ -288,17 +288,45 @@ impl<D: Disk> Writer<D> {
         self.ahead = spare.map_or(Ahead::NoRoom, Ahead::Ready);
     }
 
-    /// Forgets the oldest segment and returns the job that removes it; `None` if
-    /// it is the only one. What is still needed of it must be durable elsewhere.
-    pub fn begin_remove_oldest(&mut self) -> Option<RemoveJob<D>> {
-        if self.segments.len() < 2 {
-            return None;
-        }
-        let oldest = self.segments.pop_front()?;
-        Some(RemoveJob {
+    /// The segments before the current one whose records all are at most `settled`, oldest
+    /// first, and the number of the record after them.
+    #[must_use]
+    pub fn sealed(&self, settled: Lsn) -> (Vec<SegmentUse>, Lsn) {
+        let starts = self.segments.iter().skip(1).map(|next| next.first_lsn);
+        let count = starts.take_while(|next| next.0 - 1 <= settled.0).count();
+        let sealed = self.segments.iter().take(count).copied().collect();
+        (sealed, self.segments[count].first_lsn)
+    }
+
+    /// Takes a compacted segment into use, which is installed in place of those that it
+    /// stands for. The jobs remove what is left of them, oldest first.
+    ///
+    /// # Panics
+    /// If the segments are not what it stands for.
+    pub fn replace_run(&mut self, compacted: SegmentUse) -> Vec<RemoveJob<D>> {
+        let within = |segment: &SegmentUse| {
+            compacted.number <= segment.number && segment.number <= compacted.through()
+        };
+        let first = self.segments.iter().position(within);
+        let first = first.expect("a run is replaced once");
+        let count = self
+            .segments
+            .iter()
+            .filter(|segment| within(segment))
+            .count();
+        assert!(
+            first + count < self.segments.len(),
+            "the current segment stays"
+        );
+        let run: Vec<SegmentUse> = self.segments.drain(first..first + count).collect();
+        assert_eq!(run[0].number, compacted.number);
+        assert_eq!(run[count - 1].through(), compacted.through());
+        self.segments.insert(first, compacted);
+        let remove = |segment: &SegmentUse| RemoveJob {
             disk: Arc::clone(&self.disk),
-            number: oldest.number,
-        })
+            number: segment.number,
+        };
+        run[1..].iter().map(remove).collect()
     }
 }
 
@@ -327,6 +355,8 @@ pub(super) fn unused<D: Disk>(new: &NewSegment<D>) -> SegmentUse {
         bytes: new.header.bytes,
         used_bytes: SEGMENT_HEADER_BYTES,
         records: 0,
+        put_bytes: 0,
+        compacted: None,
     }
 }
 

@@ -4,9 +4,9 @@
 
 use super::{
     codec::{Broken, Decoded, RECORD_HEADER_BYTES, claim, decode},
-    position::{Location, Lsn, SegmentNumber, index, length},
+    position::{Location, Lsn, index, length},
     record::Record,
-    segment::{HeaderError, SEGMENT_HEADER_BYTES},
+    segment::{HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader},
 };
 
 /// Where a scan stopped, and why.
@@ -58,26 +58,32 @@ pub enum Fault {
     Unrelated,
 }
 
-/// Hands the records of a segment to `each`, in order, from record `first` on.
+/// Hands the records of a segment to `each`, in order.
+///
+/// Their numbers have no gaps, unless the segment is compacted.
 ///
 /// # Panics
 /// If `bytes` is shorter than a segment header.
 pub fn scan_segment(
     bytes: &[u8],
-    segment: SegmentNumber,
-    first: Lsn,
+    header: &SegmentHeader,
     each: &mut dyn FnMut(&Record<'_>, Location),
 ) -> Stop {
+    let segment = header.number;
     let mut offset = SEGMENT_HEADER_BYTES;
-    let mut expected = first;
+    let mut expected = header.first_lsn;
     let mut records = 0;
     loop {
         let at = Location { segment, offset };
+        let is_due = |lsn| match header.compacted {
+            None => lsn == expected,
+            Some(_) => lsn >= expected,
+        };
         let fault = match decode(&bytes[index(offset)..]) {
-            Decoded::Whole(record) if record.lsn == expected => {
+            Decoded::Whole(record) if is_due(record.lsn) => {
                 each(&record, at);
                 offset += record.encoded_bytes();
-                expected = expected.next();
+                expected = record.lsn.next();
                 records += 1;
                 continue;
             }
@@ -130,7 +136,17 @@ mod tests {
     use super::*;
     use crate::log::{
         codec::{drafts, seal},
+        position::{Floors, SegmentNumber},
+        segment::Compacted,
         testing::put,
+    };
+
+    const HEADER: SegmentHeader = SegmentHeader {
+        number: SegmentNumber(2),
+        first_lsn: Lsn(5),
+        floors: Floors::NONE,
+        bytes: 256,
+        compacted: None,
     };
 
     /// A segment of three records with these numbers.
@@ -156,15 +172,37 @@ mod tests {
             ([6, 7, 8], 0),
         ] {
             let mut seen = Vec::new();
-            let stop = scan_segment(&segment(numbers), SegmentNumber(2), Lsn(5), &mut |r, _| {
-                seen.push(r.lsn.0);
-            });
+            let stop = scan_segment(&segment(numbers), &HEADER, &mut |r, _| seen.push(r.lsn.0));
             assert_eq!(seen, numbers[..expected]);
             assert_eq!(stop.records, u64::try_from(expected).expect("small"));
             assert_eq!(stop.expected.0, 5 + stop.records);
             assert_eq!(index(stop.at.offset), 64 + 64 * expected);
             let misplaced = matches!(stop.fault, Fault::Misplaced { .. });
             assert_eq!(misplaced, expected < 3, "{numbers:?}: {:?}", stop.fault);
+        }
+    }
+
+    #[test]
+    fn the_numbers_of_a_compacted_segment_ascend_with_gaps() {
+        let header = SegmentHeader {
+            compacted: Some(Compacted {
+                through: SegmentNumber(4),
+                records: 3,
+                purged_through: Lsn(20),
+            }),
+            ..HEADER
+        };
+        for (numbers, expected) in [
+            ([5, 6, 7], 3),
+            ([6, 8, 20], 3),
+            ([6, 6, 20], 1),
+            ([9, 8, 20], 1),
+            ([4, 5, 6], 0),
+        ] {
+            let mut seen = Vec::new();
+            let stop = scan_segment(&segment(numbers), &header, &mut |r, _| seen.push(r.lsn.0));
+            assert_eq!(seen, numbers[..expected]);
+            assert_eq!(stop.expected.0, seen.last().map_or(5, |last| last + 1));
         }
     }
 

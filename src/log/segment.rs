@@ -12,12 +12,19 @@
 //! | 24 | 8 | version floor: no earlier record has a larger document version |
 //! | 32 | 8 | id floor: no earlier record has a larger id chosen by the server; 0: none |
 //! | 40 | 4 | length of the file |
-//! | 44 | 16 | zero |
+//! | 44 | 4 | compacted: number of the last segment that it stands for; else 0 |
+//! | 48 | 4 | compacted: records in it; else 0 |
+//! | 52 | 8 | compacted: no record in it was dead once this record was settled; else 0 |
 //! | 60 | 4 | CRC-32C of the 60 bytes before |
 //!
 //! Records follow, see [`record`](super::record), then zeros up to the end. The
 //! header is on disk before the file has its name, and a segment has its name
 //! only after every earlier record is on disk.
+//!
+//! A compacted segment took the place of all segments from its own number to the
+//! one at offset 44. It ends with its last record; the numbers of its records
+//! ascend with gaps, so their count says whether all are there. Files of the
+//! other segments that it stands for are left over from a crash and mean nothing.
 
 use super::position::{Floors, Lsn, SegmentNumber};
 use crate::op::Version;
@@ -44,6 +51,19 @@ pub struct SegmentHeader {
     pub floors: Floors,
     /// The length of its file.
     pub bytes: u32,
+    /// What compaction made of it; `None`: it is as it was first written.
+    pub compacted: Option<Compacted>,
+}
+
+/// What the header of a compacted segment says beyond the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// The last of the segments that it stands for.
+    pub through: SegmentNumber,
+    /// Records in it.
+    pub records: u32,
+    /// Whatever was dead when this record was settled is not in it.
+    pub purged_through: Lsn,
 }
 
 /// Why bytes are not the header of a segment.
@@ -69,6 +89,13 @@ pub enum HeaderError {
 }
 
 impl SegmentHeader {
+    /// The last of the segments that it stands for: itself, unless it is compacted.
+    #[must_use]
+    pub fn through(&self) -> SegmentNumber {
+        self.compacted
+            .map_or(self.number, |compacted| compacted.through)
+    }
+
     /// The header as bytes.
     #[must_use]
     pub fn encode(&self) -> Bytes {
@@ -80,6 +107,11 @@ impl SegmentHeader {
         out[24..32].copy_from_slice(&self.floors.version.0.to_le_bytes());
         out[32..40].copy_from_slice(&self.floors.chosen_id.to_le_bytes());
         out[40..44].copy_from_slice(&self.bytes.to_le_bytes());
+        if let Some(compacted) = &self.compacted {
+            out[44..48].copy_from_slice(&compacted.through.0.to_le_bytes());
+            out[48..52].copy_from_slice(&compacted.records.to_le_bytes());
+            out[52..60].copy_from_slice(&compacted.purged_through.0.to_le_bytes());
+        }
         let crc = crc32c::crc32c(&out[..CRC]);
         out[CRC..].copy_from_slice(&crc.to_le_bytes());
         out
@@ -112,6 +144,14 @@ impl SegmentHeader {
                 chosen_id: i64::from_le_bytes(field(header, 32)),
             },
             bytes: u32::from_le_bytes(field(header, 40)),
+            compacted: match u32::from_le_bytes(field(header, 44)) {
+                0 => None,
+                through => Some(Compacted {
+                    through: SegmentNumber(through),
+                    records: u32::from_le_bytes(field(header, 48)),
+                    purged_through: Lsn(u64::from_le_bytes(field(header, 52))),
+                }),
+            },
         })
     }
 }
@@ -137,11 +177,22 @@ mod tests {
             chosen_id: 41,
         },
         bytes: 4096,
+        compacted: Some(Compacted {
+            through: SegmentNumber(7),
+            records: 12,
+            purged_through: Lsn(1 << 40),
+        }),
     };
 
     #[test]
     fn a_header_comes_back_as_it_was() {
-        assert_eq!(SegmentHeader::decode(&HEADER.encode()), Ok(HEADER));
+        let first_written = SegmentHeader {
+            compacted: None,
+            ..HEADER
+        };
+        for header in [HEADER, first_written] {
+            assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
+        }
     }
 
     #[test]

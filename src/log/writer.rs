@@ -332,6 +332,9 @@ impl<D: Disk> Writer<D> {
         let last = self.segments.back_mut().expect("a writer has a segment");
         last.used_bytes += bytes;
         last.records += 1;
+        if record.kind == Kind::Put {
+            last.put_bytes += bytes;
+        }
         at
     }
 }

@@ -7,8 +7,9 @@ use oxdaas::{
     http::{Bounds, Decoder, Fault, Step},
     limits::{BODY_BYTES_MAX_CEILING, JSON_DEPTH_MAX},
     log::{
-        Decoded, Draft, Location, Lsn, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader,
-        SegmentNumber, decode, encode, salvage_segment, scan_segment, seal,
+        Compacted, Decoded, Draft, Floors, Location, Lsn, RECORD_HEADER_BYTES,
+        SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, decode, encode, salvage_segment,
+        scan_segment, seal,
     },
     op::Op,
 };
@@ -48,9 +49,20 @@ pub fn record(input: &[u8]) {
     }
     let segment = SegmentNumber(1);
     if bytes.len() >= SEGMENT_HEADER_BYTES as usize {
-        let first = first_lsn(&bytes);
+        let header = SegmentHeader {
+            number: segment,
+            first_lsn: first_lsn(&bytes),
+            floors: Floors::NONE,
+            bytes: SEGMENT_HEADER_BYTES,
+            // One half of the inputs as if compacted, so that their numbers may have gaps.
+            compacted: (mode >= 128).then_some(Compacted {
+                through: segment,
+                records: 0,
+                purged_through: Lsn::NONE,
+            }),
+        };
         let mut scanned = Vec::new();
-        let stop = scan_segment(&bytes, segment, first, &mut |record, at| {
+        let stop = scan_segment(&bytes, &header, &mut |record, at| {
             scanned.push((record.lsn, at));
         });
         assert!(stop.at.offset as usize <= bytes.len());

@@ -1,6 +1,8 @@
 use super::*;
 use crate::log::{
-    position::index,
+    plan::Run,
+    position::{Lsn, index},
+    rewrite::Rewrite,
     testing::{FIRST, Scratch, append, close, document, open, put, restart, sync},
 };
 
@@ -46,13 +48,6 @@ fn a_log_in_a_directory_is_the_same_after_a_restart() {
             "notes.tmp"
         ]
     );
-    let mut writer = open(&disk);
-    writer
-        .begin_remove_oldest()
-        .expect("three")
-        .run()
-        .expect("removes");
-    assert_eq!(disk.list().expect("lists").len(), 2);
 }
 
 #[test]
@@ -161,4 +156,48 @@ fn a_segment_reads_as_zeros_after_its_header() {
     assert!(bytes[64..].iter().all(|&byte| byte == 0));
     let head = disk.head(FIRST).expect("reads");
     assert_eq!((head.bytes, head.length), (header.to_vec(), 4096));
+}
+
+#[test]
+fn a_run_of_files_is_rewritten_as_one() {
+    let scratch = Scratch::new("rewrite");
+    let disk = Arc::new(Directory::open(scratch.path()).expect("opens"));
+    let mut writer = open(&disk);
+    let documents: Vec<_> = (1..=9).map(|n| document(n, 900)).collect();
+    for (n, document) in (1..).zip(&documents) {
+        append(&mut writer, &put(n, document));
+    }
+    sync(&*disk, &mut writer);
+    let (segments, next) = writer.sealed(writer.appended());
+    assert_eq!((segments.len(), next.0), (2, 9));
+    let run = Run {
+        segments,
+        kept_bytes_max: 4000,
+        hides_nothing_through: Lsn::NONE,
+    };
+    let mut rewrite =
+        Rewrite::begin(Arc::clone(&disk), run, writer.appended(), None).expect("there is room");
+    while let Some(slice) = rewrite.read().expect("reads") {
+        // Records have their own number as version; the even ones are live.
+        let live = slice.records().iter().map(|record| {
+            let version = record.version;
+            version.0.is_multiple_of(2).then_some(version)
+        });
+        rewrite
+            .keep(&slice, &live.collect::<Vec<_>>())
+            .expect("writes");
+    }
+    let compacted = rewrite.install().expect("installs");
+    assert_eq!(compacted.records, 4);
+    let length = fs::metadata(disk.path(FIRST)).expect("exists").len();
+    assert_eq!(length, u64::from(compacted.used_bytes));
+    for job in writer.replace_run(compacted) {
+        job.run().expect("removes");
+    }
+    assert_eq!(disk.list().expect("lists").len(), 2);
+    drop(writer);
+    let (found, verdict) = restart(&*disk).expect("recovers");
+    let kept = [1, 3, 5, 7, 8].map(|position| documents[position].clone());
+    assert_eq!(found, kept);
+    assert_eq!(verdict.segments[0], compacted);
 }

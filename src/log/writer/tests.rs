@@ -22,6 +22,8 @@ fn a_new_log_has_one_empty_segment_and_nothing_appended() {
         bytes: 4096,
         used_bytes: SEGMENT_HEADER_BYTES,
         records: 0,
+        put_bytes: 0,
+        compacted: None,
     };
     assert_eq!(segments, [empty]);
 }
@@ -85,22 +87,6 @@ fn a_closing_mark_has_its_room_in_a_segment_that_is_full_for_others() {
     close(&*disk, &mut writer);
     assert_eq!(writer.room_bytes(), 0);
     assert!(restart(&*disk).expect("recovers").1.closed);
-}
-
-#[test]
-fn floors_outlive_the_segments_that_compaction_removes() {
-    let (disk, mut writer) = fresh();
-    append(&mut writer, &put(900, &document(900, 3000)));
-    append(&mut writer, &put(5, &document(5, 3000)));
-    let job = writer.begin_remove_oldest().expect("two segments");
-    job.run().expect("removes");
-    assert!(writer.begin_remove_oldest().is_none(), "the last one stays");
-    drop(writer);
-    let (documents, verdict) = restart(&*disk).expect("recovers");
-    assert_eq!(documents, [document(5, 3000)]);
-    assert_eq!(verdict.segments[0].number, SegmentNumber(2));
-    assert_eq!(verdict.floors.chosen_id, 900);
-    assert_eq!((verdict.next, verdict.records()), (Lsn(3), 1));
 }
 
 #[test]
