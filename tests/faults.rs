@@ -286,6 +286,7 @@ fn fail_a_sync_on(image: &Image) {
     for n in 0..50 {
         assert_eq!(client.put(&format!("/docs/{n}"), n.to_string()).status, 201);
     }
+    assert_eq!(client.get("/readyz").status, 200);
     image.cut_power();
     // A document on pages that were never written: touching them would raise SIGBUS.
     let refused = client.put("/docs/large", format!("\"{}\"", "x".repeat(200_000)));
@@ -301,6 +302,9 @@ fn fail_a_sync_on(image: &Image) {
             "durable state is shown"
         );
     }
+    // A balancer passes the server by; nobody kills it, because it still reads.
+    assert_refused(&client.get("/readyz"), 503, "log_failed");
+    assert_eq!(client.get("/healthz").status, 200);
     server.signal(support::server::Signal::TERM);
     let exit = server.await_end();
     assert_eq!(

@@ -17,6 +17,7 @@ mod many;
 mod plan;
 mod problem;
 mod render;
+mod report;
 #[cfg(test)]
 mod tests;
 mod visit;
@@ -25,6 +26,7 @@ pub use equality::same_document;
 pub use json::{JsonError, minify};
 pub use list::{ListRender, render_documents, render_list};
 pub use many::{ManyRender, render_many};
-pub use plan::{Answer, Element, Gathering, Plan, plan};
+pub use plan::{Answer, Element, Gathering, Plan, Report, plan};
 pub use problem::{Code, Problem};
 pub use render::{BodyMode, Render, ReplyContext, id_json, render, render_answer, render_problem};
+pub use report::{NotReady, render_health, render_readiness};

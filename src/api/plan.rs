@@ -12,7 +12,7 @@ use super::{
     command::{command, given_twice},
     list::{ListRender, plan_documents},
     many::ManyRender,
-    render::{Face, Render},
+    render::{BodyMode, Face, Render},
 };
 use crate::{
     http::{EntityTags, Field, Method, Request, decode_segment, query_pairs},
@@ -43,6 +43,13 @@ pub enum Plan {
     },
     /// Bring together what several cores know.
     Gather(Gathering),
+    /// Say how the server itself does.
+    Report {
+        /// What about it.
+        report: Report,
+        /// Whether the answer has its body.
+        body_mode: BodyMode,
+    },
 }
 
 /// What is brought together for a request about many documents.
@@ -77,6 +84,15 @@ pub enum Element {
     },
 }
 
+/// What can be asked about the server itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// `/healthz`: whether the process answers at all.
+    Health,
+    /// `/readyz`: whether it can do all of its work.
+    Readiness,
+}
+
 /// A response that depends on nothing but the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -95,6 +111,8 @@ enum Route<'r> {
     Command,
     /// `/docs`.
     Documents,
+    /// A report on the server.
+    Report(Report),
     /// `/docs/ID`, its segment still encoded.
     Document(&'r str),
     /// `/batch`.
@@ -119,6 +137,10 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
         (Route::Api, Method::Get | Method::Head) => get_api(request),
         (Route::Api, Method::Post) => post_api(request),
         (Route::Command, Method::Get | Method::Head | Method::Post) => run_command(request),
+        (Route::Report(report), Method::Get | Method::Head) => Ok(Plan::Report {
+            report,
+            body_mode: BodyMode::of(request.method),
+        }),
         (_, Method::Options) => Ok(Plan::Answer(Answer::Options(route.allow()))),
         _ => Err(Problem::method_not_allowed(route.allow())),
     }
@@ -132,6 +154,8 @@ impl<'r> Route<'r> {
             "/api/cmd" => Ok(Route::Command),
             "/docs" => Ok(Route::Documents),
             "/batch" => Ok(Route::Batch),
+            "/healthz" => Ok(Route::Report(Report::Health)),
+            "/readyz" => Ok(Route::Report(Report::Readiness)),
             _ => match path.strip_prefix("/docs/") {
                 Some(segment) if !segment.contains('/') => Ok(Route::Document(segment)),
                 Some(_) => Err(Problem::new(
@@ -140,7 +164,7 @@ impl<'r> Route<'r> {
                 )),
                 None => Err(Problem::new(
                     Code::NoSuchRoute,
-                    "no such path; there are /docs, /docs/ID, /batch, /api and /api/cmd",
+                    "no such path; there are /docs, /docs/ID, /batch, /api, /api/cmd, /healthz and /readyz",
                 )),
             },
         }
@@ -151,6 +175,7 @@ impl<'r> Route<'r> {
         match self {
             Route::Server => "GET, HEAD, POST, PUT, DELETE, OPTIONS",
             Route::Api | Route::Command => "GET, HEAD, POST, OPTIONS",
+            Route::Report(_) => "GET, HEAD, OPTIONS",
             Route::Documents => "GET, HEAD, POST, OPTIONS",
             Route::Batch => "POST, OPTIONS",
             Route::Document(_) => "GET, HEAD, PUT, DELETE, OPTIONS",

@@ -72,6 +72,8 @@ codes! {
     TooManyConnections = "too_many_connections" ServiceUnavailable,
     /// The server has more to do than its queues hold.
     Overloaded = "overloaded" ServiceUnavailable,
+    /// The server is about to end.
+    Draining = "draining" ServiceUnavailable,
     /// A sync of the log failed.
     LogFailed = "log_failed" ServiceUnavailable,
     /// The file system is full.

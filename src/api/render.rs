@@ -227,7 +227,7 @@ impl<'a, 'o> Reply<'a, 'o> {
     }
 
     /// A JSON body that is `parts` in a row.
-    fn json(mut self, status: Status, parts: &[&[u8]]) {
+    pub(super) fn json(mut self, status: Status, parts: &[&[u8]]) {
         let body_bytes = parts.iter().map(|part| part.len()).sum();
         self.head.status = status;
         self.head.media_type = Some(MediaType::Json);
@@ -246,7 +246,7 @@ impl<'a, 'o> Reply<'a, 'o> {
         write_head(self.out, &self.head);
     }
 
-    fn problem(mut self, problem: &Problem) {
+    pub(super) fn problem(mut self, problem: &Problem) {
         self.head.allow = problem.allow;
         self.head.retry_after_s = problem.retry_after_s;
         let mut message = Vec::with_capacity(problem.message.len() + 2);

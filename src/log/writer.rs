@@ -252,6 +252,12 @@ impl<D: Disk> Writer<D> {
         self.state = State::Poisoned;
     }
 
+    /// Whether the log takes no more records until a restart.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.state == State::Poisoned
+    }
+
     /// Appends the mark of a clean shutdown, unless the log ends with one; sync
     /// before it, and once more after it. With it, damage to even the last
     /// record is told from a torn tail.

@@ -28,6 +28,7 @@ use super::{
     share::Share,
 };
 use crate::{
+    api::NotReady,
     config::Config,
     id::CoreId,
     limits::DRAIN_TIMEOUT_MS,
@@ -72,6 +73,8 @@ pub enum Caller {
 pub struct Process {
     /// Set once: accept no more, answer what is in flight, end.
     pub draining: AtomicBool,
+    /// Set once: the log takes no more writes.
+    pub log_failed: AtomicBool,
     /// Connections open in the whole process.
     pub connections: AtomicUsize,
     /// Cores that have no connection left and will never have one again.
@@ -81,6 +84,17 @@ pub struct Process {
 }
 
 impl Process {
+    /// Whether all kinds of requests can be served.
+    pub fn readiness(&self) -> Result<(), NotReady> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(NotReady::Draining);
+        }
+        match self.log_failed.load(Ordering::Relaxed) {
+            true => Err(NotReady::LogFailed),
+            false => Ok(()),
+        }
+    }
+
     /// Makes every core go through a turn.
     pub fn wake_all(&self) {
         for wake in self.wakes.get().into_iter().flatten() {

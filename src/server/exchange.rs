@@ -10,7 +10,7 @@ use super::{
     share::Asker,
 };
 use crate::{
-    api::{self, BodyMode, Plan, Render, ReplyContext},
+    api::{self, BodyMode, Plan, Render, ReplyContext, Report},
     http::{CONTINUE, Persistence, Request, Step},
     id::{CoreId, Id},
     limits::{CALLS_MAX, OUTPUT_BYTES_MAX, PIPELINE_MAX},
@@ -241,6 +241,21 @@ impl Core {
                     persistence,
                     gathering,
                 });
+            }
+            Ok(Plan::Report { report, body_mode }) => {
+                let mut response = Vec::new();
+                let context = ReplyContext {
+                    persistence,
+                    date: self.desk.date(),
+                };
+                match report {
+                    Report::Health => api::render_health(body_mode, &context, &mut response),
+                    Report::Readiness => {
+                        let readiness = self.process.readiness();
+                        api::render_readiness(readiness, body_mode, &context, &mut response);
+                    }
+                }
+                self.respond(token, &response, persistence);
             }
             Ok(Plan::Answer(answer)) => {
                 let mut response = Vec::new();

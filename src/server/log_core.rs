@@ -11,14 +11,17 @@ use std::{
     fs::File,
     io,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use futures_lite::future::or;
 use glommio::timer::sleep;
 
-use super::rounds::{Appended, Rounds};
+use super::{
+    core::Process,
+    rounds::{Appended, Rounds},
+};
 use crate::{
     config::Fsync,
     id::CoreId,
@@ -146,6 +149,7 @@ impl LogPort {
 /// The log task.
 pub struct LogCore {
     port: Rc<LogPort>,
+    process: Arc<Process>,
     rounds: Rounds<Directory>,
     fsync: Fsync,
     spare: Background<Option<Spare<Directory>>>,
@@ -161,9 +165,16 @@ struct Background<T> {
 
 impl LogCore {
     /// A task that appends to `writer` for `cores` cores.
-    pub fn new(port: Rc<LogPort>, writer: Writer<Directory>, fsync: Fsync, cores: u16) -> LogCore {
+    pub fn new(
+        port: Rc<LogPort>,
+        process: Arc<Process>,
+        writer: Writer<Directory>,
+        fsync: Fsync,
+        cores: u16,
+    ) -> LogCore {
         LogCore {
             port,
+            process,
             rounds: Rounds::new(writer, cores),
             fsync,
             spare: Background::idle(),
@@ -176,6 +187,9 @@ impl LogCore {
     pub async fn run(mut self) -> bool {
         loop {
             self.finish_background();
+            if self.rounds.writer().is_poisoned() {
+                self.process.log_failed.store(true, Ordering::Relaxed);
+            }
             let submitted = self.port.submitted.take();
             if submitted.is_empty() {
                 if self.port.closing.get() {

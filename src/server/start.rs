@@ -320,7 +320,13 @@ impl Launch {
             Some((writer, ids)) => {
                 let port = Rc::new(LogPort::new(Rc::clone(&alarm)));
                 let Config { fsync, cores, .. } = self.config;
-                let log_core = LogCore::new(Rc::clone(&port), writer, fsync, cores);
+                let log_core = LogCore::new(
+                    Rc::clone(&port),
+                    Arc::clone(&self.process),
+                    writer,
+                    fsync,
+                    cores,
+                );
                 (
                     Some(port),
                     Some(ids),

@@ -59,6 +59,10 @@ impl Ask<'_> {
             (Ok(Plan::Create { render: how, .. }), _) => {
                 render(&how, outcome, Some(&CHOSEN), &context, &mut out);
             }
+            (Ok(Plan::Report { report, body_mode }), _) => match report {
+                Report::Health => render_health(body_mode, &context, &mut out),
+                Report::Readiness => render_readiness(Ok(()), body_mode, &context, &mut out),
+            },
             (Ok(plan @ Plan::Gather(_)), _) => panic!("{self:?} has no outcome: {plan:?}"),
             (Err(problem), body_mode) => render_problem(&problem, body_mode, &context, &mut out),
         }

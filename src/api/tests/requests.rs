@@ -25,7 +25,7 @@ fn a_path_that_leads_nowhere_says_where_paths_lead() {
             assert!(
                 problem
                     .message
-                    .contains("/docs, /docs/ID, /batch, /api and /api/cmd")
+                    .contains("/docs, /docs/ID, /batch, /api, /api/cmd, /healthz")
             );
         }
     }
@@ -82,6 +82,12 @@ fn a_method_that_the_path_does_not_take_is_405_with_those_it_takes() {
             "GET, HEAD, PUT, DELETE, OPTIONS",
             &["POST", "PATCH", "TRACE"],
         ),
+        (
+            "/healthz",
+            "GET, HEAD, OPTIONS",
+            &["POST", "PUT", "DELETE", "PATCH"],
+        ),
+        ("/readyz", "GET, HEAD, OPTIONS", &["POST"]),
         ("/docs/%", "GET, HEAD, PUT, DELETE, OPTIONS", &["POST"]),
     ] {
         let options = Ask(&format!("OPTIONS {path}"), &[], "").response(&Outcome::Missing);
@@ -198,6 +204,23 @@ fn a_problem_is_rendered_as_its_connection_and_method_want_it() {
             body.len()
         )
     );
+}
+
+#[test]
+fn health_and_readiness_are_told_apart() {
+    let check = |line: &str, expected: &str| {
+        assert_eq!(Ask(line, &[], "").response(&Outcome::Missing), expected);
+    };
+    check("GET /healthz", r#"200 | {"status":"ok"}"#);
+    check("HEAD /healthz", "200; Content-Length: 15");
+    check("GET /readyz", r#"200 | {"status":"ready"}"#);
+    for (why, code) in [
+        (NotReady::Draining, "draining"),
+        (NotReady::LogFailed, "log_failed"),
+    ] {
+        let problem = Problem::from(why);
+        assert_eq!((problem.status.code(), problem.code), (503, code));
+    }
 }
 
 #[test]
