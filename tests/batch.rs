@@ -239,7 +239,7 @@ fn ids_are_chosen_for_documents_that_have_none() {
         client.put("/docs/2", "0");
         let results = results(
             &mut client,
-            r#"{"ops":[{"put":{"data":"a"}},{"put":{"id":3,"data":"own"}},{"put":{"id":null,"data":"b"}},
+            r#"{"ops":[{"put":{"data":"a"}},{"put":{"id":1,"data":"own"}},{"put":{"id":null,"data":"b"}},
                 {"put":{"id":4,"data":"own"}},{"put":{"data":"c"}}]}"#,
         );
         let ids: Vec<i64> = results

@@ -48,6 +48,8 @@ struct Salvaged {
     /// What records, marks and whole headers say that was given out.
     floors: Floors,
     gaps: Vec<(PathBuf, Gap)>,
+    /// Records at the end that belong to a group without its end.
+    open_group: usize,
     unreadable: Vec<(PathBuf, io::Error)>,
 }
 
@@ -72,6 +74,12 @@ fn run(args: &RepairArgs) -> Result<(), String> {
             path.display(),
             gap.at.offset,
             gap.bytes
+        );
+    }
+    if salvaged.open_group > 0 {
+        println!(
+            "left out: {} records at the end of the log, of a batch that was never acknowledged",
+            salvaged.open_group
         );
     }
     for (path, error) in &salvaged.unreadable {
@@ -108,11 +116,13 @@ fn salvage(reader: &Reader) -> io::Result<Salvaged> {
         latest: HashMap::new(),
         floors: Floors::NONE,
         gaps: Vec::new(),
+        open_group: 0,
         unreadable: Vec::new(),
     };
     let mut superseded_through = None;
     let progress = Progress::new(numbers.len());
     let mut bytes = Vec::new();
+    let last = numbers.last().copied();
     for number in numbers {
         progress.step();
         if Some(number) <= superseded_through {
@@ -127,12 +137,15 @@ fn salvage(reader: &Reader) -> io::Result<Salvaged> {
             latest,
             floors,
             gaps,
+            open_group,
             ..
         } = &mut salvaged;
         if let Ok(header) = SegmentHeader::decode(&bytes) {
             floors.raise(header.floors);
             superseded_through = header.compacted.map(|compacted| compacted.through);
         }
+        // Records of a group whose end was not seen yet.
+        let mut group: Vec<(Id, Kept)> = Vec::new();
         let found = salvage_segment(&bytes, number, &mut |record, _| {
             floors.observe(record);
             let id = record.id.to_id();
@@ -148,12 +161,20 @@ fn salvage(reader: &Reader) -> io::Result<Salvaged> {
                 chosen,
                 document,
             };
-            match latest.get_mut(&id) {
-                Some(before) if before.version >= kept.version => {}
-                Some(before) => *before = kept,
-                None => drop(latest.insert(id, kept)),
+            group.push((id, kept));
+            if Some(number) == last && record.flags.contain(Flags::GROUPED) {
+                return;
+            }
+            for (id, kept) in group.drain(..) {
+                match latest.get_mut(&id) {
+                    Some(before) if before.version >= kept.version => {}
+                    Some(before) => *before = kept,
+                    None => drop(latest.insert(id, kept)),
+                }
             }
         });
+        // Never acknowledged, and a part of it is worse than nothing.
+        *open_group = group.len();
         gaps.extend(found.into_iter().map(|gap| (path.clone(), gap)));
     }
     progress.finish();

@@ -207,6 +207,26 @@ pub fn drafts(batch: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// Makes the drafts of all `batches`, in a row, one group: each but the last gets
+/// [`Flags::GROUPED`].
+///
+/// # Panics
+/// If a batch is not a sequence of whole drafts.
+pub fn group<'b>(batches: impl Iterator<Item = &'b mut [u8]>) {
+    let mut last: Option<&mut u8> = None;
+    for batch in batches {
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let whole = whole_bytes(rest).expect("a batch is a sequence of whole drafts");
+            let (draft, after) = rest.split_at_mut(whole);
+            if let Some(flags) = last.replace(&mut draft[FLAGS]) {
+                *flags |= Flags::GROUPED.0;
+            }
+            rest = after;
+        }
+    }
+}
+
 /// The fields of a draft, its number and watermark zero; the checksum is not looked at.
 ///
 /// # Panics

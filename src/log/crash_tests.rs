@@ -7,7 +7,9 @@ use super::{
     memory::{MemoryDisk, SECTOR_BYTES},
     position::index,
     recovery::{repair_tail, scan_all, survey},
-    testing::{FIRST, Random, append, close, document, open, put, restart, sync, torn},
+    testing::{
+        FIRST, Random, append, append_group, close, document, open, put, restart, sync, torn,
+    },
     writer::Writer,
 };
 
@@ -110,19 +112,23 @@ fn what_was_recovered_is_durable_after_the_repair() {
 fn a_random_life_never_loses_what_was_durable_nor_brings_back_what_was_lost() {
     let mut crashes = 0;
     let mut cuts = 0;
+    let mut torn_groups = 0;
     for seed in 0..300 {
         let mut random = Random::new(seed);
         let mut disk = Arc::new(MemoryDisk::new());
         let mut writer = open(&disk);
         let mut documents: Vec<String> = Vec::new();
+        // For each document, how many more its group has.
+        let mut following: Vec<usize> = Vec::new();
         let mut durable = 0;
         let mut unique = 0;
         for _ in 0..120 {
-            match random.below(12) {
+            match random.below(13) {
                 0..=5 => {
                     unique += 1;
                     let bytes = [8, 100, 456, 1500, 6000][index(random.below(5))];
                     documents.push(document(unique, bytes));
+                    following.push(0);
                     let draft = put(unique, &documents[documents.len() - 1]);
                     let segments = writer.segments().len();
                     append(&mut writer, &draft);
@@ -136,6 +142,22 @@ fn a_random_life_never_loses_what_was_durable_nor_brings_back_what_was_lost() {
                 }
                 8..=9 => disk.write_back(|_, _| random.coin()),
                 10 => {
+                    let bytes = [8, 100, 456, 1500][index(random.below(4))];
+                    let count = 2 + random.below(5);
+                    let mut drafts = Vec::new();
+                    for rest in (0..count).rev() {
+                        unique += 1;
+                        documents.push(document(unique, bytes));
+                        following.push(index(rest));
+                        drafts.push(put(unique, &documents[documents.len() - 1]));
+                    }
+                    let segments = writer.segments().len();
+                    append_group(&mut writer, &drafts);
+                    if writer.segments().len() > segments {
+                        durable = documents.len() - drafts.len();
+                    }
+                }
+                11 => {
                     if writer
                         .segments()
                         .last()
@@ -162,7 +184,15 @@ fn a_random_life_never_loses_what_was_durable_nor_brings_back_what_was_lost() {
                     cuts += usize::from(verdict.cut.is_some());
                     assert!(found.len() >= durable, "seed {seed}");
                     assert_eq!(found, documents[..found.len()], "seed {seed}");
+                    let cut_within = found
+                        .len()
+                        .checked_sub(1)
+                        .is_some_and(|last| following[last] > 0);
+                    assert!(!cut_within, "seed {seed}: a group was recovered in part");
+                    torn_groups +=
+                        usize::from(following.get(found.len()).is_some_and(|&rest| rest > 0));
                     documents.truncate(found.len());
+                    following.truncate(found.len());
                     durable = found.len();
                     writer = open(&disk);
                 }
@@ -170,7 +200,7 @@ fn a_random_life_never_loses_what_was_durable_nor_brings_back_what_was_lost() {
         }
     }
     assert!(
-        crashes > 1000 && cuts > 100,
-        "{crashes} crashes, {cuts} cuts"
+        crashes > 1000 && cuts > 100 && torn_groups > 100,
+        "{crashes} crashes, {cuts} cuts, {torn_groups} torn groups"
     );
 }

@@ -172,7 +172,7 @@ fn no_record_of_a_later_release_is_cut_off() {
     let mut files = disk.files();
     let bytes = files.get_mut(&FIRST).expect("listed");
     let second = &mut bytes[64 + 64..64 + 128];
-    second[43] |= 1 << 2;
+    second[43] |= 1 << 3;
     let crc = crc32c::crc32c(&second[4..]);
     second[..4].copy_from_slice(&crc.to_le_bytes());
     let error = restart(&MemoryDisk::with(&files)).expect_err("not understood");

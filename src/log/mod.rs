@@ -11,6 +11,7 @@
 //! - a segment is wholly durable before its successor exists, so only the last
 //!   one can have a torn tail;
 //! - recovery writes nothing before the verdict over all segments is known;
+//! - a group of records is recovered whole or not at all;
 //! - no byte after the end of the log is ever taken for a record later.
 
 mod codec;
@@ -40,12 +41,14 @@ mod crash_tests;
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
+mod group_tests;
+#[cfg(test)]
 pub(crate) mod memory;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use codec::{
-    Broken, Decoded, RECORD_HEADER_BYTES, decode, drafts, encode, encoded_bytes, seal,
+    Broken, Decoded, RECORD_HEADER_BYTES, decode, drafts, encode, encoded_bytes, group, seal,
 };
 pub use directory::{Directory, DirectoryError, create_directory};
 pub use disk::{Disk, Head, InstallError, Installed, Map, Segments};
@@ -61,7 +64,7 @@ pub use recovery::{
 pub use rewrite::{InstallFailure, Rewrite, reader_of};
 pub use roll::{NewSegment, RemoveJob, RollError, RollJob, Spare, SpareJob};
 pub use salvage::{Gap, salvage_segment};
-pub use scan::{Fault, Stop, scan_segment};
+pub use scan::{Fault, Stop, Successor, scan_segment};
 pub use segment::{Compacted, FORMAT_VERSION, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
 pub use slice::{Slice, SliceReader, SliceRecord};
 pub use writer::{AppendError, SyncTarget, Writer};

@@ -39,8 +39,8 @@ pub enum Kind {
     Mark,
 }
 
-/// The flags of a record. Bits 2 and 3 are reserved for groups; a set bit that
-/// is not listed here makes the record unknown.
+/// The flags of a record. Bit 3 is reserved; a set bit that is not listed here
+/// makes the record unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags(pub(super) u8);
 
@@ -51,10 +51,17 @@ impl Flags {
     pub const CHOSEN_BY_SERVER: Flags = Flags(1);
     /// Compaction copied the record from an older segment.
     pub const RELOCATED: Flags = Flags(1 << 1);
+    /// The next record belongs to the same group: all of them count, or none.
+    ///
+    /// A group lies in one segment. It can lack its end only in the last one, where
+    /// it is then cut off whole; in a segment that has a successor it was synced whole,
+    /// and the flag means nothing.
+    pub const GROUPED: Flags = Flags(1 << 2);
     /// A mark that ends a clean shutdown.
     pub const CLOSING: Flags = Flags(1 << 4);
 
-    pub(super) const KNOWN: u8 = Flags::CHOSEN_BY_SERVER.0 | Flags::RELOCATED.0 | Flags::CLOSING.0;
+    pub(super) const KNOWN: u8 =
+        Flags::CHOSEN_BY_SERVER.0 | Flags::RELOCATED.0 | Flags::GROUPED.0 | Flags::CLOSING.0;
 
     /// These flags and those of `other`.
     #[must_use]

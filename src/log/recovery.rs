@@ -16,7 +16,7 @@ use super::{
     position::{Floors, Location, Lsn, SegmentNumber, index},
     record::{Flags, Kind, Record},
     ruling::{Facts, Ruling, rule},
-    scan::{Fault, Stop, scan_segment, witnesses, written_bytes},
+    scan::{Fault, Stop, Successor, scan_segment, witnesses, written_bytes},
     segment::{Compacted, SEGMENT_HEADER_BYTES, SegmentHeader},
 };
 
@@ -243,8 +243,13 @@ pub fn scan_all<D: Segments>(
             return Err(wrong_length(disk, header, found));
         }
         verdict.floors.raise(header.floors);
+        let next = survey.segments.get(position + 1);
+        let successor = match next {
+            Some(_) => Successor::Exists,
+            None => Successor::None,
+        };
         let mut put_bytes = 0;
-        let stop = scan_segment(&bytes, header, &mut |record, at| {
+        let stop = scan_segment(&bytes, header, successor, &mut |record, at| {
             verdict.floors.observe(record);
             if record.kind == Kind::Put {
                 put_bytes += record.encoded_bytes();
@@ -252,9 +257,8 @@ pub fn scan_all<D: Segments>(
             verdict.closed = record.kind == Kind::Mark && record.flags.contain(Flags::CLOSING);
             each(record, at);
         });
-        let successor = survey.segments.get(position + 1);
-        verdict.cut = judge(&bytes, header, &stop, successor)
-            .map_err(|(at, fault)| damaged(disk, at, fault))?;
+        verdict.cut =
+            judge(&bytes, header, &stop, next).map_err(|(at, fault)| damaged(disk, at, fault))?;
         verdict.next = stop.expected;
         verdict.segments.push(SegmentUse {
             number,

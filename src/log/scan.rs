@@ -5,7 +5,7 @@
 use super::{
     codec::{Broken, Decoded, RECORD_HEADER_BYTES, claim, decode},
     position::{Location, Lsn, index, length},
-    record::Record,
+    record::{Flags, Record},
     segment::{HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader},
 };
 
@@ -20,6 +20,16 @@ pub struct Stop {
     pub fault: Fault,
     /// Whole records before it.
     pub records: u64,
+}
+
+/// Whether a segment is followed by another one, which exists only once this one is on
+/// disk whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Successor {
+    /// It is the last one: a group that lacks its end does not count.
+    None,
+    /// It was synced whole, and so were the groups in it.
+    Exists,
 }
 
 /// What stands where a whole record could.
@@ -39,6 +49,9 @@ pub enum Fault {
         /// The number that it should have.
         expected: Lsn,
     },
+    /// A group of whole records that lacks its end.
+    #[error("the group of records that begins here lacks its end")]
+    OpenGroup,
     /// Bytes after the last record of a segment that has a successor.
     #[error("there are bytes after the last record of the segment")]
     Leftover,
@@ -62,17 +75,23 @@ pub enum Fault {
 ///
 /// Their numbers have no gaps, unless the segment is compacted.
 ///
+/// Of a segment without successor, a group that lacks its end is not handed out: the
+/// scan stops where it begins.
+///
 /// # Panics
 /// If `bytes` is shorter than a segment header.
 pub fn scan_segment(
     bytes: &[u8],
     header: &SegmentHeader,
+    successor: Successor,
     each: &mut dyn FnMut(&Record<'_>, Location),
 ) -> Stop {
     let segment = header.number;
     let mut offset = SEGMENT_HEADER_BYTES;
     let mut expected = header.first_lsn;
     let mut records = 0;
+    // The records of a group whose end was not seen yet.
+    let mut group: Vec<(Record<'_>, Location)> = Vec::new();
     loop {
         let at = Location { segment, offset };
         let is_due = |lsn| match header.compacted {
@@ -81,10 +100,16 @@ pub fn scan_segment(
         };
         let fault = match decode(&bytes[index(offset)..]) {
             Decoded::Whole(record) if is_due(record.lsn) => {
-                each(&record, at);
                 offset += record.encoded_bytes();
                 expected = record.lsn.next();
-                records += 1;
+                group.push((record, at));
+                if successor == Successor::None && record.flags.contain(Flags::GROUPED) {
+                    continue;
+                }
+                for (record, at) in group.drain(..) {
+                    each(&record, at);
+                    records += 1;
+                }
                 continue;
             }
             Decoded::Whole(record) => Fault::Misplaced {
@@ -94,6 +119,17 @@ pub fn scan_segment(
             Decoded::End => Fault::Nothing(expected),
             Decoded::Broken(broken) => Fault::Broken(broken),
         };
+        // What a newer release wrote must not be cut, also not within a group.
+        let is_unknown =
+            matches!(fault, Fault::Broken(Broken::Unknown { lsn, .. }) if lsn == expected);
+        if let Some((first, at)) = group.first().filter(|_| !is_unknown) {
+            return Stop {
+                at: *at,
+                expected: first.lsn,
+                fault: Fault::OpenGroup,
+                records,
+            };
+        }
         return Stop {
             at,
             expected,
@@ -172,7 +208,9 @@ mod tests {
             ([6, 7, 8], 0),
         ] {
             let mut seen = Vec::new();
-            let stop = scan_segment(&segment(numbers), &HEADER, &mut |r, _| seen.push(r.lsn.0));
+            let stop = scan_segment(&segment(numbers), &HEADER, Successor::None, &mut |r, _| {
+                seen.push(r.lsn.0)
+            });
             assert_eq!(seen, numbers[..expected]);
             assert_eq!(stop.records, u64::try_from(expected).expect("small"));
             assert_eq!(stop.expected.0, 5 + stop.records);
@@ -200,7 +238,12 @@ mod tests {
             ([4, 5, 6], 0),
         ] {
             let mut seen = Vec::new();
-            let stop = scan_segment(&segment(numbers), &header, &mut |r, _| seen.push(r.lsn.0));
+            let stop = scan_segment(
+                &segment(numbers),
+                &header,
+                Successor::Exists,
+                &mut |r, _| seen.push(r.lsn.0),
+            );
             assert_eq!(seen, numbers[..expected]);
             assert_eq!(stop.expected.0, seen.last().map_or(5, |last| last + 1));
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    codec::encode,
+    codec::{encode, group},
     disk::Disk,
     memory::MemoryDisk,
     position::SegmentNumber,
@@ -69,6 +69,21 @@ pub(crate) fn append<D: Disk>(writer: &mut Writer<D>, draft: &[u8]) {
             writer.append(draft).expect("fits the new segment");
         }
         other => drop(other.expect("appends")),
+    }
+}
+
+/// Appends `drafts` as one group, rolling first when needed.
+pub(crate) fn append_group<D: Disk>(writer: &mut Writer<D>, drafts: &[Vec<u8>]) {
+    let mut batches = drafts.to_vec();
+    group(batches.iter_mut().map(Vec::as_mut_slice));
+    let bytes: usize = batches.iter().map(Vec::len).sum();
+    let bytes = u32::try_from(bytes).expect("short");
+    if writer.needs_roll(bytes) {
+        let result = writer.begin_roll(bytes).expect("healthy").run();
+        writer.finish_roll(result).expect("rolls");
+    }
+    for draft in &batches {
+        writer.append(draft).expect("fits");
     }
 }
 

@@ -61,6 +61,8 @@ impl Run {
     }
 
     /// Gives the next wave its ids; when there are fewer than needed, none are left.
+    ///
+    /// These documents come after all others, so that none gets an id that the request names.
     pub fn give_ids(&mut self, ids: Vec<i64>) {
         let mut given = ids.into_iter().map(Id::Integer);
         for (place, document) in &self.creates {
@@ -77,8 +79,6 @@ impl Run {
             };
             self.pending.push((*place, op));
         }
-        // Operations on one id take effect in the order in which they were asked.
-        self.pending.sort_by_key(|(place, _)| *place);
     }
 
     /// Begins the next wave: for each of `cores` that owns an id of it, what it is to execute.

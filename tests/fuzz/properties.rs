@@ -8,8 +8,8 @@ use oxdaas::{
     limits::{BODY_BYTES_MAX_CEILING, JSON_DEPTH_MAX},
     log::{
         Compacted, Decoded, Draft, Floors, Location, Lsn, RECORD_HEADER_BYTES,
-        SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, decode, encode, salvage_segment,
-        scan_segment, seal,
+        SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, Successor, decode, encode,
+        salvage_segment, scan_segment, seal,
     },
     op::Op,
 };
@@ -18,7 +18,8 @@ use oxdaas::{
 const BODY_BYTES_MAX: usize = 512;
 
 /// Records: what decodes is what encoding gives, scans and salvage stay within
-/// the bytes. The first byte says whether the rest gets valid checksums.
+/// the bytes. The first byte says whether the rest gets valid checksums, and
+/// whether the segment has a successor.
 pub fn record(input: &[u8]) {
     let Some((&mode, bytes)) = input.split_first() else {
         return;
@@ -62,7 +63,11 @@ pub fn record(input: &[u8]) {
             }),
         };
         let mut scanned = Vec::new();
-        let stop = scan_segment(&bytes, &header, &mut |record, at| {
+        let successor = match mode / 2 % 2 {
+            0 => Successor::None,
+            _ => Successor::Exists,
+        };
+        let stop = scan_segment(&bytes, &header, successor, &mut |record, at| {
             scanned.push((record.lsn, at));
         });
         assert!(stop.at.offset as usize <= bytes.len());

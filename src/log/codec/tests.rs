@@ -85,7 +85,6 @@ fn what_a_later_release_may_write_is_unknown_and_not_broken_off() {
     for (at, value, field) in [
         (KIND, 4, "kind"),
         (KIND, 0, "kind"),
-        (FLAGS, 1 << 2, "set of flags"),
         (FLAGS, 1 << 3, "set of flags"),
         (FLAGS, 1 << 7, "set of flags"),
         (RESERVED, 1, "reserved field"),
