@@ -3,7 +3,11 @@
 //! Layout: version u64, segment u32, offset u32, document length u32, id length
 //! u8 (0: the id is the next 8 bytes as an integer), id, document; little endian.
 
-use crate::{id::Id, log::Location, op::Version};
+use crate::{
+    id::Id,
+    log::{Location, SegmentNumber, encoded_bytes},
+    op::Version,
+};
 
 /// version, segment, offset, document length, id length (0: an integer).
 const HEAD_BYTES: usize = 8 + 4 + 4 + 4 + 1;
@@ -31,6 +35,19 @@ impl<'a> Entry<'a> {
     /// The version of the document.
     pub fn version(self) -> Version {
         Version(u64::from_le_bytes(self.field(0)))
+    }
+
+    /// Where the record of the document lies.
+    pub fn location(self) -> Location {
+        Location {
+            segment: SegmentNumber(u32::from_le_bytes(self.field(8))),
+            offset: u32::from_le_bytes(self.field(12)),
+        }
+    }
+
+    /// How many bytes the record of the document has in the log.
+    pub fn record_bytes(self) -> u32 {
+        encoded_bytes(self.id_bytes().len() + self.document_bytes())
     }
 
     /// The stored bytes.
@@ -106,13 +123,17 @@ impl NewEntry<'_> {
         HEAD_BYTES + Key::of(self.id).bytes() + self.document.len()
     }
 
+    /// How many bytes its record has in the log.
+    pub fn record_bytes(&self) -> u32 {
+        encoded_bytes(Key::of(self.id).bytes() + self.document.len())
+    }
+
     /// Writes it to the start of `out`.
     pub fn write(&self, out: &mut [u8]) {
         let document_bytes =
             u32::try_from(self.document.len()).expect("bodies are bounded below 4 GiB");
         out[0..8].copy_from_slice(&self.version.0.to_le_bytes());
-        out[8..12].copy_from_slice(&self.location.segment.0.to_le_bytes());
-        out[12..16].copy_from_slice(&self.location.offset.to_le_bytes());
+        write_location(out, self.location);
         out[16..20].copy_from_slice(&document_bytes.to_le_bytes());
         let key = Key::of(self.id);
         out[20] = match key {
@@ -126,4 +147,10 @@ impl NewEntry<'_> {
         }
         document_out[..self.document.len()].copy_from_slice(self.document);
     }
+}
+
+/// Changes where the record of an entry lies.
+pub fn write_location(entry: &mut [u8], location: Location) {
+    entry[8..12].copy_from_slice(&location.segment.0.to_le_bytes());
+    entry[12..16].copy_from_slice(&location.offset.to_le_bytes());
 }

@@ -8,13 +8,13 @@ use std::ops::Bound;
 use hashbrown::HashTable;
 
 use super::{
-    entry::{Entry, Key, NewEntry},
+    entry::{Entry, Key, NewEntry, write_location},
     order::Order,
     slab::{Slab, Slot},
 };
 use crate::{
     id::{Id, bucket_hash},
-    log::Location,
+    log::{LiveBytes, Location},
     op::Version,
 };
 
@@ -27,6 +27,8 @@ pub struct Index {
     tables: Box<[HashTable<Slot>]>,
     order: Order,
     slab: Slab,
+    /// What the documents' records take in each segment of the log.
+    live: LiveBytes,
     document_count: usize,
 }
 
@@ -46,6 +48,7 @@ impl Default for Index {
             tables: (0..TABLE_COUNT).map(|_| HashTable::new()).collect(),
             order: Order::default(),
             slab: Slab::default(),
+            live: LiveBytes::default(),
             document_count: 0,
         }
     }
@@ -126,6 +129,31 @@ impl Index {
         self.document_count
     }
 
+    /// What the documents' records take in the log.
+    pub fn live(&self) -> &LiveBytes {
+        &self.live
+    }
+
+    /// Notes that the record of a document lies elsewhere, unless the document has another
+    /// version by now, which lies where it was written.
+    pub fn relocate(&mut self, id: &Id, version: Version, to: Location) {
+        let placement = id.placement();
+        let slab = &self.slab;
+        let found = self.tables[table_of(placement)].find(bucket_hash(placement), |&slot| {
+            Entry(slab.bytes(slot)).key() == Key::of(id)
+        });
+        let Some(&slot) = found else {
+            return;
+        };
+        let entry = Entry(self.slab.bytes(slot));
+        if entry.version() == version {
+            let bytes = entry.record_bytes();
+            self.live.remove(entry.location().segment, bytes);
+            self.live.add(to.segment, bytes);
+            write_location(self.slab.bytes_mut(slot), to);
+        }
+    }
+
     /// Whether every document has its place in the order; costs a look at each block of it.
     pub fn is_in_order(&self) -> bool {
         self.order.slot_count() == self.document_count
@@ -137,9 +165,11 @@ impl Index {
         let Index {
             tables,
             slab,
+            live,
             document_count,
             ..
         } = self;
+        live.add(new.location.segment, new.record_bytes());
         let table = &mut tables[table_of(placement)];
         let found = table.find_mut(bucket_hash(placement), |&slot| {
             Entry(slab.bytes(slot)).key() == Key::of(new.id)
@@ -155,6 +185,8 @@ impl Index {
             return Placed::New(slot);
         };
         let from = *held;
+        let before = Entry(slab.bytes(from));
+        live.remove(before.location().segment, before.record_bytes());
         if slab.fits_exactly(from, new.bytes()) {
             new.write(slab.bytes_mut(from));
             return Placed::InPlace;
@@ -174,6 +206,9 @@ impl Index {
             Entry(slab.bytes(slot)).key() == Key::of(id)
         });
         let (slot, _) = found.ok()?.remove();
+        let entry = Entry(slab.bytes(slot));
+        self.live
+            .remove(entry.location().segment, entry.record_bytes());
         self.document_count -= 1;
         Some(slot)
     }

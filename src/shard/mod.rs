@@ -5,6 +5,7 @@
 //! back through [`Shard::settle`], which is the only place that changes what
 //! readers see.
 
+mod census;
 mod entry;
 mod ids;
 mod index;
@@ -13,5 +14,6 @@ mod order;
 mod queue;
 mod slab;
 
+pub use census::{Finding, Inquiry, Relocation};
 pub use ids::IdSource;
 pub use queue::{Batch, Settled, Shard};

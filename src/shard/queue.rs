@@ -47,6 +47,8 @@ pub struct Batch {
     pub bytes: Vec<u8>,
     /// How many drafts these are.
     pub count: u32,
+    /// What the shard's documents took in the log before these.
+    pub live_bytes: u64,
 }
 
 /// What became of the oldest records that a shard has under way.
@@ -196,6 +198,7 @@ impl<W> Shard<W> {
             epoch: self.epoch,
             bytes,
             count,
+            live_bytes: self.index.live().total(),
         })
     }
 
