@@ -103,6 +103,12 @@ pub const SEGMENT_BYTES_MIN: u64 = 4 * 1024;
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Bytes of a segment that compaction reads, asks about and writes before others have a turn.
 pub const COMPACTION_SLICE_BYTES: u32 = 1024 * 1024;
+/// Records of a sealed segment that compaction asks their owners about at once.
+pub const COMPACTION_SLICE_RECORDS: usize = 512;
+/// Milliseconds after a change before the log looks again whether compaction is worth it.
+pub const COMPACTION_CHECK_MS: u64 = 1_000;
+/// Segments beyond twice the live bytes that the files of the log may hold.
+pub const COMPACTION_SLACK_SEGMENTS: u64 = 4;
 /// Cores that one process runs on at most.
 pub const CORES_MAX: usize = 256;
 

@@ -34,7 +34,7 @@ use crate::{
     id::CoreId,
     listing::{Listing, Page},
     op::{Op, Outcome},
-    shard::{Batch, Settled},
+    shard::{Batch, Finding, Inquiry, Settled},
 };
 
 /// Names a call at the core that made it.
@@ -71,6 +71,8 @@ pub enum Ask {
     RunAll(Vec<Op>),
     /// For the next ids of its shard.
     List(Listing),
+    /// What the log wants to know of its shard.
+    Examine(Inquiry),
     /// For an id that was never used; it holds the source of ids.
     NextId {
         /// How many ids that it gave for this document were taken.
@@ -94,6 +96,8 @@ pub enum Answer {
     Outcomes(Vec<Outcome>),
     /// The ids.
     Listed(Page),
+    /// What the shard found.
+    Found(Finding),
     /// The id; `None`: there is none left.
     NextId(Option<i64>),
     /// The ids; when there are fewer than asked for, there are none left.

@@ -288,6 +288,25 @@ impl<D: Disk> Writer<D> {
         self.ahead = spare.map_or(Ahead::NoRoom, Ahead::Ready);
     }
 
+    /// The length that segments have unless a record needs more.
+    #[must_use]
+    pub fn segment_bytes(&self) -> u32 {
+        self.segment_bytes
+    }
+
+    /// Bytes of files: the segments and the space for the next one.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        let segments: u64 = (self.segments.iter())
+            .map(|segment| u64::from(segment.bytes))
+            .sum();
+        match &self.ahead {
+            Ahead::Ready(spare) => segments + u64::from(spare.bytes),
+            Ahead::UnderWay => segments + u64::from(self.segment_bytes),
+            Ahead::Wanted | Ahead::NoRoom => segments,
+        }
+    }
+
     /// The segments before the current one whose records all are at most `settled`, oldest
     /// first, and the number of the record after them.
     #[must_use]

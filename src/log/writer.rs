@@ -205,6 +205,12 @@ impl<D: Disk> Writer<D> {
         self.floors
     }
 
+    /// The disk that it writes to.
+    #[must_use]
+    pub fn disk(&self) -> Arc<D> {
+        Arc::clone(&self.disk)
+    }
+
     /// The segments, oldest first; the last one is being written.
     pub fn segments(&self) -> impl ExactSizeIterator<Item = &SegmentUse> {
         self.segments.iter()

@@ -32,7 +32,7 @@ use crate::{
     config::Config,
     id::CoreId,
     limits::DRAIN_TIMEOUT_MS,
-    mesh::{Alarm, CallId, Mesh, Parcel},
+    mesh::{Alarm, Ask, CallId, Mesh, Parcel},
     shard::{IdSource, Shard},
 };
 
@@ -66,6 +66,8 @@ pub enum Caller {
     Seat(Seat),
     /// A request that several cores answer together, by its index.
     Gather(usize),
+    /// The log, which compacts.
+    Log(CoreId),
 }
 
 /// What all cores of a process share: counters and signals, no data.
@@ -260,6 +262,7 @@ impl Core {
         }
         worked |= self.take_parcels();
         worked |= self.take_settled();
+        worked |= self.take_inquiries();
         self.resume_parked();
         while self.begin_gathers() {
             // Some may be answered already, and more was pipelined behind them.
@@ -350,6 +353,24 @@ impl Core {
                 self.on_settled(settled);
             } else {
                 self.mesh.to(core).settled.push(settled);
+            }
+        }
+        any
+    }
+
+    /// Asks the shards what the log of this core wants to know, behind what it settled.
+    fn take_inquiries(&mut self) -> bool {
+        let Some(log) = self.log.clone() else {
+            return false;
+        };
+        let asked = log.inquiries().take_asked();
+        let any = !asked.is_empty();
+        for (core, inquiry) in asked {
+            if core == self.id {
+                let finding = self.shard.look_up(inquiry);
+                log.inquiries().answer(core, finding);
+            } else {
+                self.call(core, Ask::Examine(inquiry), Caller::Log(core));
             }
         }
         any

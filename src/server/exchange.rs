@@ -81,6 +81,10 @@ impl Core {
                     let page = self.shard.list(&listing);
                     self.reply(peer, call, Answer::Listed(page));
                 }
+                Ask::Examine(inquiry) => {
+                    let finding = self.shard.look_up(inquiry);
+                    self.reply(peer, call, Answer::Found(finding));
+                }
                 Ask::NextId { taken_in_a_row } => {
                     let ids = self
                         .ids
@@ -110,6 +114,10 @@ impl Core {
                 (Caller::Gather(gather), Answer::NextIds(ids)) => self.on_ids(gather, ids),
                 (Caller::Gather(gather), Answer::Outcomes(outcomes)) => {
                     self.on_outcomes(gather, peer, outcomes);
+                }
+                (Caller::Log(core), Answer::Found(finding)) => {
+                    let log = self.log.as_ref().expect("it asked");
+                    log.inquiries().answer(core, finding);
                 }
                 (caller, answer) => unreachable!("{answer:?} is no answer to {caller:?}"),
             }

@@ -19,13 +19,15 @@ use futures_lite::future::or;
 use glommio::timer::sleep;
 
 use super::{
+    compactor::{CompactError, Compactor, Inquiries, Outcome, Snapshot},
     core::Process,
     rounds::{Appended, Rounds},
 };
 use crate::{
     config::Fsync,
     id::CoreId,
-    log::{AppendError, Directory, Spare, SyncTarget, Writer},
+    limits::{COMPACTION_CHECK_MS, COMPACTION_SLACK_SEGMENTS},
+    log::{AppendError, Directory, Lsn, Spare, SyncTarget, Writer},
     mesh::Alarm,
     shard::{Batch, Settled},
 };
@@ -38,6 +40,7 @@ pub struct LogPort {
     submitted: RefCell<Vec<(CoreId, Batch)>>,
     settled: RefCell<Vec<(CoreId, Settled)>>,
     closing: Cell<bool>,
+    inquiries: Inquiries,
     sync: RefCell<PortSync>,
     /// Raised when the loop has synced what it was asked to.
     synced: Alarm,
@@ -75,6 +78,7 @@ impl LogPort {
             submitted: RefCell::default(),
             settled: RefCell::default(),
             closing: Cell::new(false),
+            inquiries: Inquiries::default(),
             sync: RefCell::default(),
             synced: Alarm::default(),
             waits_for: Cell::new(WaitsFor::Executor),
@@ -139,6 +143,21 @@ impl LogPort {
         self.settled.take()
     }
 
+    /// What compaction wants to know of the shards.
+    pub(super) fn inquiries(&self) -> &Inquiries {
+        &self.inquiries
+    }
+
+    /// Makes the core's loop go through a turn.
+    pub(super) fn wake_core(&self) {
+        self.core.raise();
+    }
+
+    /// Makes the log task look for what it has to do.
+    pub(super) fn wake_task(&self) {
+        self.work.raise();
+    }
+
     /// Makes the task write what is queued, close the log and end.
     pub fn close(&self) {
         self.closing.set(true);
@@ -155,6 +174,24 @@ pub struct LogCore {
     spare: Background<Option<Spare<Directory>>>,
     sync: Background<Result<(), String>>,
     synced_at: Instant,
+    disk: Arc<Directory>,
+    cores: u16,
+    compaction: Background<Result<Outcome, CompactError>>,
+    /// Every record up to this one was published to its owner.
+    published: Lsn,
+    /// Live bytes of all segments when a compaction last asked.
+    live_bytes: u64,
+    /// Whether to look if compaction is worth it, once that is due.
+    checks: Checks,
+}
+
+/// When compaction is looked at again.
+struct Checks {
+    checked_at: Instant,
+    /// What was appended then.
+    appended: Lsn,
+    /// Nothing is compacted before a restart.
+    given_up: bool,
 }
 
 /// Work that goes on beside the task and raises its alarm when it is done.
@@ -172,6 +209,7 @@ impl LogCore {
         fsync: Fsync,
         cores: u16,
     ) -> LogCore {
+        let (disk, published) = (writer.disk(), writer.appended());
         LogCore {
             port,
             process,
@@ -180,6 +218,16 @@ impl LogCore {
             spare: Background::idle(),
             sync: Background::idle(),
             synced_at: Instant::now(),
+            disk,
+            cores,
+            published,
+            compaction: Background::idle(),
+            live_bytes: 0,
+            checks: Checks {
+                checked_at: Instant::now(),
+                appended: Lsn::NONE,
+                given_up: false,
+            },
         }
     }
 
@@ -190,6 +238,8 @@ impl LogCore {
             if self.rounds.writer().is_poisoned() {
                 self.process.log_failed.store(true, Ordering::Relaxed);
             }
+            self.reach_barrier().await;
+            self.begin_compaction();
             let submitted = self.port.submitted.take();
             if submitted.is_empty() {
                 if self.port.closing.get() {
@@ -222,6 +272,7 @@ impl LogCore {
     /// Rolls to a new segment and says whether there is one.
     async fn roll(&mut self, draft_bytes: u32) -> bool {
         self.wait_for_sync().await;
+        self.wait_for_space().await;
         let Ok(job) = self.rounds.begin_roll(draft_bytes) else {
             return false;
         };
@@ -299,10 +350,122 @@ impl LogCore {
         if let Some(result) = self.sync.take() {
             self.finish_sync(result);
         }
+        if let Some(result) = self.compaction.take() {
+            self.finish_compaction(result);
+        }
+    }
+
+    /// Puts on disk what compaction waits for.
+    async fn reach_barrier(&mut self) {
+        if !self.port.inquiries.wants_barrier() {
+            return;
+        }
+        self.wait_for_sync().await;
+        self.sync_round().await;
+        // On a poisoned log the compaction waits for ever, and changes nothing.
+        if self.rounds.is_durable() {
+            self.port.inquiries.reach_barrier();
+        }
+    }
+
+    /// Looks, beside the task, whether a run of segments should be rewritten, and does it.
+    fn begin_compaction(&mut self) {
+        let appended = self.rounds.writer().appended();
+        let checks = &mut self.checks;
+        let is_due = appended != checks.appended
+            && checks.checked_at.elapsed() >= Duration::from_millis(COMPACTION_CHECK_MS);
+        if !is_due || checks.given_up || self.compaction.under_way || self.port.closing.get() {
+            return;
+        }
+        checks.checked_at = Instant::now();
+        checks.appended = appended;
+        self.compact();
+    }
+
+    /// Begins to compact; whether there is anything that could be.
+    fn compact(&mut self) -> bool {
+        let published = self.published;
+        let writer = self.rounds.writer();
+        let (sealed, next) = writer.sealed(published);
+        if sealed.is_empty() {
+            return false;
+        }
+        let snapshot = Snapshot {
+            sealed,
+            next,
+            segment_bytes: writer.segment_bytes(),
+            published,
+        };
+        let compactor = self.compactor();
+        self.compaction
+            .begin(&self.port, async move { compactor.run(snapshot).await });
+        true
+    }
+
+    fn compactor(&self) -> Compactor {
+        Compactor {
+            port: Rc::clone(&self.port),
+            disk: Arc::clone(&self.disk),
+            cores: self.cores,
+        }
+    }
+
+    fn finish_compaction(&mut self, result: Result<Outcome, CompactError>) {
+        match result {
+            Ok(Outcome::NothingToDo { live_bytes }) => self.live_bytes = live_bytes,
+            Ok(Outcome::Installed {
+                live_bytes,
+                segment,
+            }) => {
+                self.live_bytes = live_bytes;
+                let left_over = self.rounds.writer().replace_run(segment);
+                let compactor = self.compactor();
+                self.compaction.begin(&self.port, async move {
+                    compactor.clean_up(left_over, &segment).await
+                });
+            }
+            // Another run may be worth it as well.
+            Ok(Outcome::CleanedUp) => {
+                if !self.port.closing.get() {
+                    self.compact();
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "compaction stopped");
+                self.checks.given_up = !matches!(error, CompactError::Refused(_));
+                // Looked at again after a while, though nothing is written.
+                self.checks.appended = Lsn::NONE;
+            }
+        }
+    }
+
+    /// Keeps the files within their bound: a new segment waits while compaction works.
+    async fn wait_for_space(&mut self) {
+        if !self.holds_too_much() || !(self.compaction.under_way || self.compact()) {
+            return;
+        }
+        while self.compaction.under_way {
+            if self.rounds.writer().is_poisoned() || self.port.closing.get() {
+                return;
+            }
+            self.port.work.wait().await;
+            self.finish_background();
+            self.reach_barrier().await;
+        }
+    }
+
+    /// Whether the files, with another segment and the space for its successor, would be more
+    /// than their bound.
+    fn holds_too_much(&mut self) -> bool {
+        let writer = self.rounds.writer();
+        let segment_bytes = u64::from(writer.segment_bytes());
+        let bound = 2 * self.live_bytes + COMPACTION_SLACK_SEGMENTS * segment_bytes;
+        !self.checks.given_up && writer.held_bytes() + segment_bytes > bound
     }
 
     fn publish_round(&mut self) {
         self.port.settled.borrow_mut().extend(self.rounds.publish());
+        self.published = self.rounds.writer().appended();
         self.port.core.raise();
     }
 
@@ -313,6 +476,9 @@ impl LogCore {
             or(self.wait_for_records(), sleep(left)).await;
             self.port.waits_for.set(WaitsFor::Executor);
             self.begin_interval_sync();
+        } else if let Some(left) = self.until_compaction_check() {
+            or(self.wait_for_records(), sleep(left)).await;
+            self.port.waits_for.set(WaitsFor::Executor);
         } else {
             self.wait_for_records().await;
         }
@@ -323,6 +489,15 @@ impl LogCore {
         self.port.waits_for.set(WaitsFor::Loop);
         self.port.work.wait().await;
         self.port.waits_for.set(WaitsFor::Executor);
+    }
+
+    /// How long until compaction is to be looked at; `None`: nothing changed since.
+    fn until_compaction_check(&mut self) -> Option<Duration> {
+        let writer = self.rounds.writer();
+        let changed = writer.appended() != self.checks.appended && writer.segments().len() > 1;
+        let waits = self.compaction.under_way || self.checks.given_up;
+        let interval = Duration::from_millis(COMPACTION_CHECK_MS);
+        (changed && !waits).then(|| interval.saturating_sub(self.checks.checked_at.elapsed()))
     }
 
     /// Syncs what is left and marks the log as cleanly closed.

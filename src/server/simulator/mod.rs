@@ -11,6 +11,7 @@
 //! A failing run prints its seed; `OXDAAS_TEST_SEED` repeats it and
 //! `OXDAAS_TEST_ROUNDS` runs as many thousands.
 
+mod compaction;
 mod model;
 mod world;
 

@@ -9,17 +9,42 @@ use bytes::Bytes;
 
 use crate::{
     id::Id,
-    log::Kind,
+    log::{Kind, Lsn, Record},
     op::{Chosen, Op, Outcome, Refusal, Version},
 };
 
 /// A record as a restart reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Change {
+    pub(super) lsn: Lsn,
     pub(super) id: Id,
     pub(super) kind: Kind,
     pub(super) version: Version,
     pub(super) document: Bytes,
+}
+
+impl Change {
+    pub(super) fn of(record: &Record<'_>) -> Change {
+        Change {
+            lsn: record.lsn,
+            id: record.id.to_id(),
+            kind: record.kind,
+            version: record.version,
+            document: Bytes::copy_from_slice(record.document),
+        }
+    }
+}
+
+/// What documents a sequence of changes leaves behind.
+pub(super) fn state(changes: &[Change]) -> BTreeMap<&Id, (&Bytes, Version)> {
+    let mut documents = BTreeMap::new();
+    for change in changes {
+        match change.kind {
+            Kind::Put => documents.insert(&change.id, (&change.document, change.version)),
+            _ => documents.remove(&change.id),
+        };
+    }
+    documents
 }
 
 /// What an acknowledged write left in the log.
@@ -151,8 +176,8 @@ impl Model {
     }
 
     /// Holds the whole log, as it was written, against what was sent and acknowledged;
-    /// returns how many of its records a restart must find at least.
-    pub(super) fn check_log(&self, log: &[Change]) -> usize {
+    /// returns the last record that a restart must find at least.
+    pub(super) fn check_log(&self, log: &[Change]) -> Lsn {
         let mut versions: BTreeMap<&Id, Version> = BTreeMap::new();
         for change in log {
             let last = versions.insert(&change.id, change.version);
@@ -165,7 +190,7 @@ impl Model {
             }
         }
         let position = |acknowledged: &Acknowledged| {
-            let found = log.iter().position(|change| match acknowledged {
+            let found = log.iter().find(|change| match acknowledged {
                 Acknowledged::Put(id, version) => {
                     change.kind == Kind::Put && change.id == *id && change.version == *version
                 }
@@ -173,9 +198,11 @@ impl Model {
                     change.kind == Kind::Delete && change.id == *id && change.version > *version
                 }
             });
-            found.unwrap_or_else(|| panic!("{acknowledged:?} is not in the log")) + 1
+            let found = found.unwrap_or_else(|| panic!("{acknowledged:?} is not in the log"));
+            found.lsn
         };
-        self.acknowledged.iter().map(position).max().unwrap_or(0)
+        let positions = self.acknowledged.iter().map(position);
+        positions.max().unwrap_or(Lsn::NONE)
     }
 
     /// Goes on from what a restart found. `keeps_all`: everything that was ever

@@ -8,17 +8,20 @@ use std::{
 
 use bytes::Bytes;
 
-use super::model::{Change, Keeps, Model, Staged};
+use super::{
+    compaction::Compaction,
+    model::{Change, Keeps, Model, Staged, state},
+};
 use crate::{
     config::Fsync,
     id::{CoreId, Id},
     log::{
-        AppendError, Disk, Kind, RollJob, SpareJob, SyncTarget, Verdict, Writer,
-        memory::MemoryDisk, recover, testing::Random,
+        AppendError, Disk, Kind, Lsn, RollJob, SegmentHeader, SpareJob, SyncTarget, Verdict,
+        Writer, memory::MemoryDisk, recover, scan_segment, testing::Random,
     },
     op::{Chosen, Condition, Match, Op, Outcome, Version},
     server::rounds::{Appended, Rounds},
-    shard::{Batch, IdSource, Settled, Shard},
+    shard::{Batch, Finding, IdSource, Inquiry, Settled, Shard},
 };
 
 const SEGMENT_BYTES: u64 = 4096;
@@ -27,7 +30,7 @@ const SEGMENT_BYTES: u64 = 4096;
 type Waiter = (usize, u32);
 
 pub(super) struct World {
-    random: Random,
+    pub(super) random: Random,
     weights: Weights,
     fsync: Fsync,
     model: Model,
@@ -36,7 +39,10 @@ pub(super) struct World {
     made: u32,
     /// Creations whose chosen id was in use, to be tried with the next one.
     taken_ids: Vec<Waiter>,
-    server: Server,
+    /// Every record that the log ever took, less those that a crash took back;
+    /// compaction drops none of these.
+    history: Vec<Change>,
+    pub(super) server: Server,
 }
 
 /// What a run has much of; runs differ, so that rare events meet in some.
@@ -47,30 +53,40 @@ struct Weights {
 }
 
 /// One life of the server.
-struct Server {
-    disk: Arc<MemoryDisk>,
-    cores: Vec<Core>,
+pub(super) struct Server {
+    pub(super) disk: Arc<MemoryDisk>,
+    pub(super) cores: Vec<Core>,
     ids: IdSource,
-    rounds: Rounds<MemoryDisk>,
-    task: Task,
+    pub(super) rounds: Rounds<MemoryDisk>,
+    pub(super) task: Task,
     /// Batches that the task has taken and not appended.
     taken: VecDeque<(CoreId, Batch)>,
     /// The sync of `everysec`, beside the task.
-    interval_sync: Option<SyncUnderWay>,
+    pub(super) interval_sync: Option<SyncUnderWay>,
     spare: Option<SpareJob<MemoryDisk>>,
     staged: Staged,
-    /// Records that were durable when this life began; each life adds to them.
-    found: Vec<Change>,
+    /// Every record up to this one was published to its owner.
+    pub(super) published: Lsn,
+    pub(super) compaction: Compaction,
+    /// What the shards found, for the compaction.
+    pub(super) findings: Vec<(CoreId, Finding)>,
+    pub(super) findings_awaited: usize,
 }
 
-struct Core {
+pub(super) struct Core {
     shard: Shard<Waiter>,
     to_log: VecDeque<Batch>,
-    from_log: VecDeque<Settled>,
+    /// In the order in which the core's loop takes them.
+    pub(super) from_log: VecDeque<FromLog>,
+}
+
+pub(super) enum FromLog {
+    Settled(Settled),
+    Inquiry(Inquiry),
 }
 
 /// Where the log task is.
-enum Task {
+pub(super) enum Task {
     Taking,
     Appending,
     Rolling(u32),
@@ -79,7 +95,7 @@ enum Task {
 }
 
 /// A sync that was begun. The disk may have done it long before it says so.
-struct SyncUnderWay {
+pub(super) struct SyncUnderWay {
     target: SyncTarget<MemoryDisk>,
     done: Option<bool>,
 }
@@ -100,6 +116,7 @@ impl World {
             sent: Vec::new(),
             made: 0,
             taken_ids: Vec::new(),
+            history: Vec::new(),
             server: Server::start(Arc::new(MemoryDisk::new()), cores).0,
         }
     }
@@ -117,12 +134,13 @@ impl World {
             return self.stage_a_fault();
         }
         match self.random.below(100) {
-            0..40 => self.ask(),
-            40..58 => self.send_batch(),
-            58..76 => self.log_step(),
-            76..90 => self.deliver(),
-            90..94 => self.write_back(),
-            94..98 => self.spare_step(),
+            0..36 => self.ask(),
+            36..52 => self.send_batch(),
+            52..68 => self.log_step(),
+            68..82 => self.deliver(),
+            82..92 => self.compaction_step(),
+            92..95 => self.write_back(),
+            95..98 => self.spare_step(),
             _ => self.interval_step(),
         }
     }
@@ -260,10 +278,16 @@ impl World {
 
     /// A core learns what became of its records.
     fn deliver(&mut self) {
-        let core = self.some_core();
-        let core = &mut self.server.cores[core];
-        let Some(settled) = core.from_log.pop_front() else {
-            return;
+        let number = self.some_core();
+        let core = &mut self.server.cores[number];
+        let settled = match core.from_log.pop_front() {
+            None => return,
+            Some(FromLog::Settled(settled)) => settled,
+            Some(FromLog::Inquiry(inquiry)) => {
+                let number = CoreId(u16::try_from(number).expect("few"));
+                let finding = core.shard.look_up(inquiry);
+                return self.server.findings.push((number, finding));
+            }
         };
         let mut answers = Vec::new();
         core.shard
@@ -289,7 +313,7 @@ impl World {
                 }
                 Task::Appending
             }
-            Task::Appending => match server.rounds.append() {
+            Task::Appending => match server.append(&mut self.history) {
                 Appended::NeedsRoll(bytes) => Task::Rolling(bytes),
                 Appended::Whole => match server.taken.pop_front() {
                     Some((core, batch)) => {
@@ -406,9 +430,7 @@ impl World {
     }
 
     fn start_again(&mut self, end: End, cores: u32) {
-        let written = scan(&MemoryDisk::with(&self.server.disk.files())).0;
-        assert!(written.starts_with(&self.server.found), "history changed");
-        let acknowledged = self.model.check_log(&written);
+        let acknowledged = self.model.check_log(&self.history);
         let random = &mut self.random;
         let after = Arc::new(match end {
             End::PowerLoss => {
@@ -418,26 +440,30 @@ impl World {
             End::Kill | End::Clean => self.server.disk.crash(|_, _| true),
         });
         let durable = match (end, self.fsync) {
-            (End::Kill | End::Clean, _) => written.len(),
+            (End::Kill | End::Clean, _) => self.server.rounds.writer().appended(),
             (End::PowerLoss, Fsync::Always) => acknowledged,
             // What was on disk when the life began is the least.
-            (End::PowerLoss, _) => self.server.durable_count(&written),
+            (End::PowerLoss, _) => self.server.rounds.writer().durable(),
         };
         let (server, found, verdict) = Server::start_with(Arc::clone(&after), cores);
+        let last = Lsn(verdict.next.0 - 1);
         assert!(
-            written.starts_with(&found),
-            "{found:?} is no prefix of {written:?}"
-        );
-        assert!(
-            found.len() >= durable,
-            "{end:?}, {:?}: {durable} records were durable, {} were found",
+            last >= durable,
+            "{end:?}, {:?}: {durable} was durable, the log ends with {last}",
             self.fsync,
-            found.len()
         );
-        // A closing mark stays the last record of a life that wrote nothing.
-        let nothing_new = found.len() == self.server.found.len();
+        self.history.retain(|change| change.lsn <= last);
+        for change in &found {
+            let at = self.history.binary_search_by_key(&change.lsn, |c| c.lsn);
+            let at = at.unwrap_or_else(|_| panic!("{change:?} was never written"));
+            assert_eq!(self.history[at], *change);
+        }
+        assert_eq!(
+            state(&found),
+            state(&self.history),
+            "compaction changed what is stored"
+        );
         assert!(verdict.closed || end != End::Clean);
-        assert!(!verdict.closed || end == End::Clean || nothing_new);
         // What was recovered is durable: power may go again at once.
         if self.random.coin() {
             let (again, second) = scan(&after.crash(|_, _| false));
@@ -449,7 +475,7 @@ impl World {
             _ => Keeps::Everything,
         };
         self.taken_ids.clear();
-        self.model.restart(&found, keeps);
+        self.model.restart(&self.history, keeps);
         self.server = server;
         self.check_reads();
     }
@@ -494,12 +520,7 @@ impl Server {
                 Kind::Delete => shard.restore_delete(&id),
                 Kind::Mark => return,
             }
-            found.push(Change {
-                id,
-                kind: record.kind,
-                version: record.version,
-                document: Bytes::copy_from_slice(record.document),
-            });
+            found.push(Change::of(record));
         })
         .expect("a crash is never damage");
         let writer =
@@ -522,7 +543,10 @@ impl Server {
             interval_sync: None,
             spare: None,
             staged: Staged::default(),
-            found: found.clone(),
+            published: Lsn(verdict.next.0 - 1),
+            compaction: Compaction::default(),
+            findings: Vec::new(),
+            findings_awaited: 0,
             disk,
         };
         (server, found, verdict)
@@ -548,13 +572,37 @@ impl Server {
 
     fn publish(&mut self) {
         for (core, settled) in self.rounds.publish() {
+            let settled = FromLog::Settled(settled);
             self.cores[core.index()].from_log.push_back(settled);
         }
+        self.published = self.rounds.writer().appended();
     }
 
     fn finish_interval_sync(&mut self) {
         if let Some(sync) = self.interval_sync.take() {
             let synced = sync.finish(&self.disk);
+            self.rounds.finish_sync(synced);
+        }
+    }
+
+    /// Asks shards, behind everything that was published.
+    pub(super) fn ask(&mut self, inquiries: Vec<(CoreId, Inquiry)>) {
+        self.findings_awaited = inquiries.len();
+        for (core, inquiry) in inquiries {
+            let inquiry = FromLog::Inquiry(inquiry);
+            self.cores[core.index()].from_log.push_back(inquiry);
+        }
+    }
+
+    pub(super) fn take_findings(&mut self) -> Vec<(CoreId, Finding)> {
+        self.findings_awaited = 0;
+        mem::take(&mut self.findings)
+    }
+
+    /// Syncs for the barrier of a compaction; a failure poisons the log.
+    pub(super) fn sync_for_compaction(&mut self) {
+        if let Some(Ok(target)) = self.rounds.begin_sync() {
+            let synced = self.disk.sync(&target.file).is_ok();
             self.rounds.finish_sync(synced);
         }
     }
@@ -567,11 +615,24 @@ impl Server {
         }
     }
 
-    /// How many of the records were on disk by the writer's own word.
-    fn durable_count(&mut self, written: &[Change]) -> usize {
-        let unsynced = self.rounds.writer().appended().0 - self.rounds.writer().durable().0;
-        let unsynced = usize::try_from(unsynced).expect("few");
-        written.len().saturating_sub(unsynced)
+    /// Appends what is left of a batch, and notes it.
+    fn append(&mut self, history: &mut Vec<Change>) -> Appended {
+        let appended = self.rounds.append();
+        let last = *self
+            .rounds
+            .writer()
+            .segments()
+            .last()
+            .expect("there is one");
+        let noted = history.last().map_or(Lsn::NONE, |change| change.lsn);
+        let bytes = self.disk.contents(last.number).written;
+        let header = SegmentHeader::decode(&bytes).expect("it is whole");
+        scan_segment(&bytes, &header, &mut |record, _| {
+            if record.lsn > noted && record.kind != Kind::Mark {
+                history.push(Change::of(record));
+            }
+        });
+        appended
     }
 }
 
@@ -595,12 +656,7 @@ fn scan(disk: &MemoryDisk) -> (Vec<Change>, Verdict) {
     let mut changes = Vec::new();
     let verdict = recover(disk, &mut |record, _| {
         if record.kind != Kind::Mark {
-            changes.push(Change {
-                id: record.id.to_id(),
-                kind: record.kind,
-                version: record.version,
-                document: Bytes::copy_from_slice(record.document),
-            });
+            changes.push(Change::of(record));
         }
     })
     .expect("what was written can be read");

@@ -1,0 +1,318 @@
+//! The task beside the log task that gives the space of dead records back.
+//!
+//! One step at a time, each bounded: a slice of records is asked of its owners, the
+//! file system works on another thread. What stays true:
+//! - owners are asked through the core's loop, behind everything that was settled
+//!   before, so no record is taken for dead because its settling is still on its way;
+//! - what makes a record dead is on disk before the record goes: the segment is put in
+//!   place only after a barrier of the log;
+//! - a run's files are removed only after what stands for them is durable.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    rc::Rc,
+    sync::Arc,
+};
+
+use super::log_core::LogPort;
+use crate::{
+    id::CoreId,
+    limits::COMPACTION_SLICE_RECORDS,
+    log::{
+        Directory, InstallFailure, LiveBytes, Lsn, Need, Output, RemoveJob, Rewrite, SegmentUse,
+        SliceRecord, choose, reader_of,
+    },
+    mesh::Alarm,
+    op::Version,
+    shard::{Finding, Inquiry, Relocation},
+};
+
+/// Questions of the compactor on their way to the shards, and what they found.
+#[derive(Default)]
+pub(super) struct Inquiries {
+    asked: RefCell<Vec<(CoreId, Inquiry)>>,
+    found: RefCell<Vec<(CoreId, Finding)>>,
+    answered: Alarm,
+    barrier: Cell<Barrier>,
+}
+
+/// Whether the compactor waits for everything appended so far to be on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Barrier {
+    #[default]
+    NotWanted,
+    Wanted,
+    Reached,
+}
+
+impl Inquiries {
+    /// Takes the questions for the shards.
+    pub(super) fn take_asked(&self) -> Vec<(CoreId, Inquiry)> {
+        self.asked.take()
+    }
+
+    /// Leaves what the shard of `core` found.
+    pub(super) fn answer(&self, core: CoreId, finding: Finding) {
+        self.found.borrow_mut().push((core, finding));
+        self.answered.raise();
+    }
+
+    /// Whether the log must sync for the compactor.
+    pub(super) fn wants_barrier(&self) -> bool {
+        self.barrier.get() == Barrier::Wanted
+    }
+
+    /// Everything that was appended when the barrier was wanted is on disk.
+    pub(super) fn reach_barrier(&self) {
+        self.barrier.set(Barrier::Reached);
+        self.answered.raise();
+    }
+}
+
+/// What the log task knows when a compaction begins.
+pub(super) struct Snapshot {
+    /// Segments whose records were all published to their owners, oldest first.
+    pub(super) sealed: Vec<SegmentUse>,
+    /// The record after them.
+    pub(super) next: Lsn,
+    pub(super) segment_bytes: u32,
+    /// Every record up to this one was published to its owner.
+    pub(super) published: Lsn,
+}
+
+/// What came of a step.
+pub(super) enum Outcome {
+    /// No run is worth rewriting.
+    NothingToDo { live_bytes: u64 },
+    /// A segment took the place of a run; what is left of the run is to be cleaned up.
+    Installed {
+        live_bytes: u64,
+        segment: SegmentUse,
+    },
+    /// It was.
+    CleanedUp,
+}
+
+/// Why a compaction did not end. The log is as whole as before.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CompactError {
+    /// The file system refused; tried again later.
+    #[error("{0}; dead space is kept until there is room to compact")]
+    Refused(io::Error),
+    /// What is on disk is not known.
+    #[error("{0}; no space is given back before a restart, check the disk")]
+    Unknown(io::Error),
+    /// A sealed segment is damaged.
+    #[error("{0}; no space is given back, stop the server and run 'oxdaas check'")]
+    Damaged(io::Error),
+}
+
+impl From<io::Error> for CompactError {
+    fn from(error: io::Error) -> CompactError {
+        match error.kind() {
+            io::ErrorKind::InvalidData => CompactError::Damaged(error),
+            _ => CompactError::Refused(error),
+        }
+    }
+}
+
+pub(super) struct Compactor {
+    pub(super) port: Rc<LogPort>,
+    pub(super) disk: Arc<Directory>,
+    pub(super) cores: u16,
+}
+
+impl Compactor {
+    /// Rewrites the run of segments that gives most, if any is worth it.
+    pub(super) async fn run(&self, snapshot: Snapshot) -> Result<Outcome, CompactError> {
+        let live = self.usage().await;
+        let live_bytes = live.total();
+        let run = snapshot.is_worth_it(&live).then(|| {
+            let output = Output {
+                segment_bytes: snapshot.segment_bytes,
+                bytes_max: snapshot.segment_bytes,
+            };
+            let Snapshot { sealed, next, .. } = &snapshot;
+            choose(sealed, *next, &live, output, Need::Tidiness)
+        });
+        let Some(run) = run.flatten() else {
+            return Ok(Outcome::NothingToDo { live_bytes });
+        };
+        let (disk, published) = (Arc::clone(&self.disk), snapshot.published);
+        let mut rewrite = blocking(move || Rewrite::begin(disk, run, published, None)).await?;
+        loop {
+            let (read, slice) = blocking(move || {
+                let slice = rewrite.read();
+                (rewrite, slice)
+            })
+            .await;
+            rewrite = read;
+            let Some(slice) = slice? else { break };
+            let versions = self.versions(slice.records()).await;
+            let (kept, result) = blocking(move || {
+                let result = rewrite.keep(&slice, &versions);
+                (rewrite, result)
+            })
+            .await;
+            rewrite = kept;
+            result?;
+        }
+        self.barrier().await;
+        let segment = blocking(move || rewrite.install()).await;
+        let segment = segment.map_err(|failure| match failure {
+            InstallFailure::Refused(source) => CompactError::from(source),
+            InstallFailure::Unknown(source) => CompactError::Unknown(source),
+        })?;
+        Ok(Outcome::Installed {
+            live_bytes,
+            segment,
+        })
+    }
+
+    /// Removes what is left of a run, and tells the owners where the kept records lie now.
+    pub(super) async fn clean_up(
+        &self,
+        left_over: Vec<RemoveJob<Directory>>,
+        segment: &SegmentUse,
+    ) -> Result<Outcome, CompactError> {
+        blocking(move || left_over.iter().try_for_each(RemoveJob::run))
+            .await
+            .map_err(CompactError::Unknown)?;
+        let mut reader = reader_of(segment);
+        loop {
+            let disk = Arc::clone(&self.disk);
+            let (read, slice) = blocking(move || {
+                let slice = reader.read(&*disk);
+                (reader, slice)
+            })
+            .await;
+            reader = read;
+            let Some(slice) = slice? else {
+                return Ok(Outcome::CleanedUp);
+            };
+            for records in slice.records().chunks(COMPACTION_SLICE_RECORDS) {
+                self.ask(relocations(records, self.cores)).await;
+            }
+        }
+    }
+
+    /// Live bytes of each segment, over all shards.
+    async fn usage(&self) -> LiveBytes {
+        let questions = (0..self.cores).map(|core| (CoreId(core), Inquiry::Usage));
+        let mut live = LiveBytes::default();
+        for (_, finding) in self.ask(questions.collect()).await {
+            let Finding::Usage(usage) = finding else {
+                unreachable!("an answer is of the kind of its question");
+            };
+            live.absorb(&usage);
+        }
+        live
+    }
+
+    /// The versions that the documents of these records have now, in their order.
+    async fn versions(&self, records: &[SliceRecord]) -> Vec<Option<Version>> {
+        let mut versions = Vec::with_capacity(records.len());
+        for records in records.chunks(COMPACTION_SLICE_RECORDS) {
+            let findings = self.ask(questions(records, self.cores)).await;
+            versions.extend(in_order(records, findings, self.cores));
+        }
+        versions
+    }
+
+    async fn ask(&self, questions: Vec<(CoreId, Inquiry)>) -> Vec<(CoreId, Finding)> {
+        let inquiries = self.port.inquiries();
+        let count = questions.len();
+        inquiries.asked.borrow_mut().extend(questions);
+        self.port.wake_core();
+        while inquiries.found.borrow().len() < count {
+            inquiries.answered.wait().await;
+        }
+        inquiries.found.take()
+    }
+
+    /// Waits until everything that was appended so far is on disk.
+    async fn barrier(&self) {
+        let inquiries = self.port.inquiries();
+        inquiries.barrier.set(Barrier::Wanted);
+        self.port.wake_task();
+        while inquiries.barrier.get() != Barrier::Reached {
+            inquiries.answered.wait().await;
+        }
+        inquiries.barrier.set(Barrier::NotWanted);
+    }
+}
+
+impl Snapshot {
+    /// Whether so much is dead that it should be given back.
+    fn is_worth_it(&self, live: &LiveBytes) -> bool {
+        let held: u64 = self.sealed.iter().map(|s| u64::from(s.bytes)).sum();
+        let live: u64 = (self.sealed.iter())
+            .map(|segment| live.within(segment.number, segment.through()))
+            .sum();
+        2 * held > 3 * live + u64::from(self.segment_bytes)
+    }
+}
+
+/// What the owners of these records are asked, one question a core at most.
+pub(super) fn questions(records: &[SliceRecord], cores: u16) -> Vec<(CoreId, Inquiry)> {
+    by_core(
+        records,
+        cores,
+        |record| record.id.clone(),
+        Inquiry::Versions,
+    )
+}
+
+/// What the owners of these records are told, one message a core at most.
+pub(super) fn relocations(records: &[SliceRecord], cores: u16) -> Vec<(CoreId, Inquiry)> {
+    let relocation = |record: &SliceRecord| Relocation {
+        id: record.id.clone(),
+        version: record.version,
+        to: record.at,
+    };
+    by_core(records, cores, relocation, Inquiry::Relocate)
+}
+
+/// The versions that were found, in the order of the records.
+pub(super) fn in_order(
+    records: &[SliceRecord],
+    findings: Vec<(CoreId, Finding)>,
+    cores: u16,
+) -> Vec<Option<Version>> {
+    let mut answers: Vec<_> = (0..cores).map(|_| Vec::new().into_iter()).collect();
+    for (core, finding) in findings {
+        let Finding::Versions(versions) = finding else {
+            unreachable!("an answer is of the kind of its question");
+        };
+        answers[core.index()] = versions.into_iter();
+    }
+    let answer = |record: &SliceRecord| answers[owner(record, cores).index()].next();
+    let versions: Option<Vec<_>> = records.iter().map(answer).collect();
+    versions.expect("there is an answer for each record")
+}
+
+fn by_core<T>(
+    records: &[SliceRecord],
+    cores: u16,
+    item: impl Fn(&SliceRecord) -> T,
+    inquiry: impl Fn(Vec<T>) -> Inquiry,
+) -> Vec<(CoreId, Inquiry)> {
+    let mut items: Vec<Vec<T>> = (0..cores).map(|_| Vec::new()).collect();
+    for record in records {
+        items[owner(record, cores).index()].push(item(record));
+    }
+    let items = (0..).map(CoreId).zip(items);
+    items
+        .filter(|(_, items)| !items.is_empty())
+        .map(|(core, items)| (core, inquiry(items)))
+        .collect()
+}
+
+fn owner(record: &SliceRecord, cores: u16) -> CoreId {
+    CoreId::owner(record.id.placement(), cores)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    glommio::executor().spawn_blocking(work).await
+}
