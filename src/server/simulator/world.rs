@@ -16,8 +16,8 @@ use crate::{
     config::Fsync,
     id::{CoreId, Id},
     log::{
-        AppendError, Disk, Kind, Lsn, RollJob, SegmentHeader, SpareJob, SyncTarget, Verdict,
-        Writer, memory::MemoryDisk, recover, scan_segment, testing::Random,
+        AppendError, Disk, Kind, Lsn, RollJob, SegmentHeader, SpareJob, Successor, SyncTarget,
+        Verdict, Writer, memory::MemoryDisk, recover, scan_segment, testing::Random,
     },
     op::{Chosen, Condition, Match, Op, Outcome, Version},
     server::rounds::{Appended, Rounds},
@@ -627,7 +627,7 @@ impl Server {
         let noted = history.last().map_or(Lsn::NONE, |change| change.lsn);
         let bytes = self.disk.contents(last.number).written;
         let header = SegmentHeader::decode(&bytes).expect("it is whole");
-        scan_segment(&bytes, &header, &mut |record, _| {
+        scan_segment(&bytes, &header, Successor::None, &mut |record, _| {
             if record.lsn > noted && record.kind != Kind::Mark {
                 history.push(Change::of(record));
             }
