@@ -29,6 +29,12 @@ def store_over_http(address, items):
     _pump(address, requests, b"HTTP/1.1 2")
 
 
+def settle_over_http(address):
+    """Makes a few requests for the sake of it."""
+    requests = (f"GET /docs/{n} HTTP/1.1\r\nHost: h\r\n\r\n" for n in range(1, 1001))
+    _pump(address, requests, b"HTTP/1.1 2")
+
+
 def store_over_resp(address, items):
     """SETs each (id, document) of items in Redis."""
     template = "*3\r\n$3\r\nSET\r\n$%d\r\n%d\r\n$%d\r\n%s\r\n"

@@ -121,7 +121,7 @@ def redis(name, directory, appendfsync):
     """Redis with an append-only file that is never rewritten, so that a restart replays it."""
     os.makedirs(directory, exist_ok=True)
     port = free_port()
-    log = os.path.join(directory, "log")
+    log = os.path.join(directory, f"log-{port}")
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", directory, "--save", ""]
     command += ["--appendonly", "yes", "--appendfsync", appendfsync, "--auto-aof-rewrite-percentage", "0"]
     process = subprocess.Popen(command + ["--logfile", log])

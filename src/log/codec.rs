@@ -254,6 +254,13 @@ pub(super) fn claim(bytes: &[u8]) -> Option<Claim> {
     })
 }
 
+/// The length that the record at the start of `bytes` claims, before any checksum; `None`:
+/// nothing is written there, or no segment can hold it.
+pub(super) fn record_bytes(bytes: &[u8]) -> Option<usize> {
+    let written = bytes.first_chunk::<8>()? != &[0; 8];
+    written.then(|| whole_bytes(bytes)).flatten()
+}
+
 /// The length of the record whose header `bytes` starts with, if a segment can hold it.
 fn whole_bytes(bytes: &[u8]) -> Option<usize> {
     let header = bytes.first_chunk::<RECORD_HEADER_BYTES>()?;

@@ -52,6 +52,18 @@ pub trait Segments: Debug + Send + Sync + 'static {
         bytes: u32,
         out: &mut Vec<u8>,
     ) -> io::Result<()>;
+
+    /// Copies the segment into `out`, as far as that reaches, and returns how long the segment is.
+    ///
+    /// # Errors
+    /// As [`Segments::read`].
+    fn read_into(&self, number: SegmentNumber, out: &mut [u8]) -> io::Result<u64> {
+        let mut bytes = Vec::new();
+        self.read(number, &mut bytes)?;
+        let common = bytes.len().min(out.len());
+        out[..common].copy_from_slice(&bytes[..common]);
+        Ok(u64::try_from(bytes.len()).expect("a length fits 64 bits"))
+    }
 }
 
 /// The files of one data directory, to be read and written.

@@ -32,6 +32,32 @@ impl SegmentMap {
     }
 }
 
+/// Memory for the bytes of one segment after the other, zero at first.
+///
+/// It comes from the system and goes back to it when it is dropped: an allocator would keep
+/// two segments' worth of it for every core, for as long as the server runs.
+#[derive(Debug)]
+pub(super) struct Scratch(MmapMut);
+
+impl Scratch {
+    /// Room for `bytes` bytes.
+    ///
+    /// # Errors
+    /// When the system has no memory.
+    pub(super) fn new(bytes: usize) -> io::Result<Scratch> {
+        // An empty map is an error.
+        MmapMut::map_anon(bytes.max(1)).map(Scratch)
+    }
+
+    /// Its first `bytes` bytes.
+    ///
+    /// # Panics
+    /// If it has less.
+    pub(super) fn first(&mut self, bytes: usize) -> &mut [u8] {
+        &mut self.0[..bytes]
+    }
+}
+
 impl Map for SegmentMap {
     /// `MADV_POPULATE_WRITE` takes the page faults of the writes that follow, and where one of
     /// them would have raised SIGBUS it returns an error (madvise(2)).

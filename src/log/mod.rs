@@ -59,7 +59,8 @@ pub use position::{Floors, Location, Lsn, SegmentNumber};
 pub use reader::Reader;
 pub use record::{Draft, Flags, IdRef, Kind, Record};
 pub use recovery::{
-    Cut, RecoveryError, SegmentUse, Survey, Verdict, recover, repair_tail, scan_all, survey,
+    Cut, RecoveryError, SegmentUse, Survey, Verdict, recover, repair_tail, scan_all,
+    scan_all_expecting, survey,
 };
 pub use rewrite::{InstallFailure, Rewrite, reader_of};
 pub use roll::{NewSegment, RemoveJob, RollError, RollJob, Spare, SpareJob};

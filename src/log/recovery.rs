@@ -11,8 +11,9 @@ use std::{
 };
 
 use super::{
-    codec::Broken,
+    codec::{Broken, record_bytes},
     disk::{Disk, Segments},
+    map::Scratch,
     position::{Floors, Location, Lsn, SegmentNumber, index},
     record::{Flags, Kind, Record},
     ruling::{Facts, Ruling, rule},
@@ -225,6 +226,20 @@ pub fn scan_all<D: Segments>(
     survey: &Survey,
     each: &mut dyn FnMut(&Record<'_>, Location),
 ) -> Result<Verdict, RecoveryError> {
+    scan_all_expecting(disk, survey, &mut |_| {}, each)
+}
+
+/// As [`scan_all`], and tells `expect` before each segment how many records it holds at most,
+/// unless it is damaged.
+///
+/// # Errors
+/// As [`scan_all`].
+pub fn scan_all_expecting<D: Segments>(
+    disk: &D,
+    survey: &Survey,
+    expect: &mut dyn FnMut(usize),
+    each: &mut dyn FnMut(&Record<'_>, Location),
+) -> Result<Verdict, RecoveryError> {
     let mut verdict = Verdict {
         segments: Vec::with_capacity(survey.segments.len()),
         next: Lsn::NONE.next(),
@@ -233,15 +248,19 @@ pub fn scan_all<D: Segments>(
         cut: None,
         superseded: survey.superseded.clone(),
     };
-    let mut bytes = Vec::new();
+    let longest = survey.segments.iter().map(|segment| index(segment.bytes));
+    let mut scratch = Scratch::new(longest.max().unwrap_or_default())
+        .map_err(|source| io_error(disk, disk.directory(), source))?;
     for (position, header) in survey.segments.iter().enumerate() {
         let SegmentHeader { number, .. } = *header;
-        disk.read(number, &mut bytes)
+        let bytes = scratch.first(index(header.bytes));
+        let found = disk
+            .read_into(number, bytes)
             .map_err(|source| io_error(disk, &disk.path(number), source))?;
-        if bytes.len() != index(header.bytes) {
-            let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if found != u64::from(header.bytes) {
             return Err(wrong_length(disk, header, found));
         }
+        expect(records(bytes));
         verdict.floors.raise(header.floors);
         let next = survey.segments.get(position + 1);
         let successor = match next {
@@ -249,7 +268,7 @@ pub fn scan_all<D: Segments>(
             None => Successor::None,
         };
         let mut put_bytes = 0;
-        let stop = scan_segment(&bytes, header, successor, &mut |record, at| {
+        let stop = scan_segment(bytes, header, successor, &mut |record, at| {
             verdict.floors.observe(record);
             if record.kind == Kind::Put {
                 put_bytes += record.encoded_bytes();
@@ -258,7 +277,7 @@ pub fn scan_all<D: Segments>(
             each(record, at);
         });
         verdict.cut =
-            judge(&bytes, header, &stop, next).map_err(|(at, fault)| damaged(disk, at, fault))?;
+            judge(bytes, header, &stop, next).map_err(|(at, fault)| damaged(disk, at, fault))?;
         verdict.next = stop.expected;
         verdict.segments.push(SegmentUse {
             number,
@@ -310,6 +329,17 @@ pub fn recover<D: Disk>(
     let verdict = scan_all(disk, &survey(disk)?, each)?;
     repair_tail(disk, &verdict)?;
     Ok(verdict)
+}
+
+/// Records of a segment by their lengths alone, up to the first that has none.
+fn records(segment: &[u8]) -> usize {
+    let mut at = index(SEGMENT_HEADER_BYTES);
+    let lengths = std::iter::from_fn(|| {
+        let record = record_bytes(segment.get(at..)?)?;
+        at += record;
+        (at <= segment.len()).then_some(())
+    });
+    lengths.count()
 }
 
 /// Gathers the facts about a stop and turns the ruling into a cut or a fault.

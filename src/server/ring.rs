@@ -46,6 +46,8 @@ use crate::{
 const SUBMISSION_ENTRIES: u32 = 1024;
 /// Completions that fit; beyond that the kernel keeps them and we fetch them later.
 const COMPLETION_ENTRIES: u32 = 8192;
+/// Receive buffers that the kernel is given before it has asked for more.
+const RECEIVE_BUFFER_COUNT_MIN: u16 = 64;
 /// The pool's number: there is one.
 const POOL: u16 = 0;
 
@@ -403,6 +405,9 @@ impl Ring {
                     }
                     (_, None) => None,
                 };
+                if result == -rustix::io::Errno::NOBUFS.raw_os_error() {
+                    self.pool.grow();
+                }
                 let end = receive_end(result, cqueue::more(flags));
                 Some(Event::Received { token, data, end })
             }
@@ -518,10 +523,15 @@ fn receive_end(result: i32, more: bool) -> Option<ReceiveEnd> {
 ///
 /// Two leaked allocations: the ring of entries that tells the kernel which
 /// buffers are free, and the buffers themselves.
+///
+/// The kernel takes buffers in turn, so as many as it was ever given stay in use: it is
+/// given few at first, which stay in the cache, and more when all of them were taken.
 struct Pool {
     entries: NonNull<types::BufRingEntry>,
     buffers: NonNull<u8>,
     tail: u16,
+    /// Buffers from here on were never given.
+    fresh: u16,
 }
 
 // SAFETY: the pointers are to memory that only this value uses.
@@ -534,11 +544,19 @@ impl Pool {
             entries: allocate_pages(count * size_of::<types::BufRingEntry>()).cast(),
             buffers: allocate_pages(count * RECEIVE_BUFFER_BYTES),
             tail: 0,
+            fresh: 0,
         };
-        for buffer in 0..RECEIVE_BUFFER_COUNT {
-            pool.give(buffer);
-        }
+        pool.grow();
         pool
+    }
+
+    /// Gives the kernel twice the buffers, if there are so many.
+    fn grow(&mut self) {
+        let end = (self.fresh * 2).clamp(RECEIVE_BUFFER_COUNT_MIN, RECEIVE_BUFFER_COUNT);
+        for buffer in self.fresh..end {
+            self.give(buffer);
+        }
+        self.fresh = end;
     }
 
     fn buffer(&self, buffer: u16) -> &[u8] {
@@ -703,6 +721,33 @@ mod tests {
             panic!("bytes")
         };
         assert_eq!(ring.received(&data), b"later");
+    }
+
+    #[test]
+    fn the_pool_grows_when_all_its_buffers_are_taken() {
+        let mut ring = Ring::new().expect("io_uring is there");
+        let (mut client, server) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let bytes = usize::from(RECEIVE_BUFFER_COUNT_MIN) * RECEIVE_BUFFER_BYTES;
+        let sender = std::thread::spawn(move || {
+            client.write_all(&vec![b'x'; 2 * bytes]).expect("open");
+            client
+        });
+        let (mut taken, mut received) = (Vec::new(), 0);
+        ring.receive(1, server.as_fd());
+        while received < 2 * bytes {
+            let Event::Received { data, end, .. } = wait_for(&mut ring) else {
+                panic!("bytes")
+            };
+            // Kept, as if they were all read at once.
+            received += data.as_ref().map_or(0, |data| data.bytes);
+            taken.extend(data);
+            if end.is_some() {
+                assert_eq!(end, Some(ReceiveEnd::Paused));
+                ring.receive(1, server.as_fd());
+            }
+        }
+        assert!(taken.len() > usize::from(RECEIVE_BUFFER_COUNT_MIN));
+        drop(sender.join().expect("no panic"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! anyone listen. So no request is ever answered from a half-loaded store.
 
 use std::{
+    cell::RefCell,
     io,
     net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
@@ -27,8 +28,8 @@ use crate::{
     config::Config,
     id::CoreId,
     log::{
-        Directory, DirectoryError, Kind, RecoveryError, RollError, Survey, Verdict, Writer,
-        repair_tail, scan_all, survey,
+        Directory, DirectoryError, Kind, Record, RecoveryError, RollError, Survey, Verdict, Writer,
+        repair_tail, scan_all_expecting, survey,
     },
     mesh::{Alarm, Builder, Mesh},
     shard::{IdSource, Shard},
@@ -252,18 +253,26 @@ fn recover_shard(
     core: CoreId,
     cores: u16,
 ) -> Result<(Shard<Waiter>, Verdict), RecoveryError> {
-    let mut shard = Shard::new(same_document);
-    let verdict = scan_all(directory, survey, &mut |record, location| {
+    let shard = RefCell::new(Shard::new(same_document));
+    let share = |records: usize| {
+        shard
+            .borrow_mut()
+            .expect_documents(records / usize::from(cores))
+    };
+    let restore = |record: &Record<'_>, location| {
         let id = record.id.to_id();
         if CoreId::owner(id.placement(), cores) != core {
             return;
         }
+        let mut shard = shard.borrow_mut();
         match record.kind {
             Kind::Put => shard.restore_put(&id, record.version, location, record.document),
             Kind::Delete => shard.restore_delete(&id),
             Kind::Mark => {}
         }
-    })?;
+    };
+    let verdict = scan_all_expecting(directory, survey, &mut { share }, &mut { restore })?;
+    let mut shard = shard.into_inner();
     shard.end_restore();
     Ok((shard, verdict))
 }

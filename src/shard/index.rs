@@ -98,6 +98,15 @@ impl Index {
         true
     }
 
+    /// Makes room for `count` documents more, so that tables do not grow step by step, each time
+    /// moving all they hold; [`end_restore`](Index::end_restore) gives back what was too much.
+    pub fn expect_documents(&mut self, count: usize) {
+        let Index { tables, slab, .. } = self;
+        for table in tables {
+            table.reserve(count / TABLE_COUNT, |&slot| hash_of(slab, slot));
+        }
+    }
+
     /// [`put`](Index::put) that leaves the order to [`end_restore`](Index::end_restore).
     pub fn restore_put(&mut self, id: &Id, version: Version, location: Location, document: &[u8]) {
         let new = NewEntry {
@@ -120,6 +129,10 @@ impl Index {
 
     /// Puts everything that was restored in order, which is much cheaper for all at once.
     pub fn end_restore(&mut self) {
+        let Index { tables, slab, .. } = self;
+        for table in tables {
+            table.shrink_to(table.len() + table.len() / 8, |&slot| hash_of(slab, slot));
+        }
         let slots = self.tables.iter().flat_map(HashTable::iter).copied();
         self.order = Order::build(slots, &self.slab);
     }
@@ -179,9 +192,7 @@ impl Index {
             // The entry is written first: growing the table hashes it.
             new.write(slab.bytes_mut(slot));
             *document_count += 1;
-            table.insert_unique(bucket_hash(placement), slot, |&slot| {
-                bucket_hash(Entry(slab.bytes(slot)).key().to_id().placement())
-            });
+            table.insert_unique(bucket_hash(placement), slot, |&slot| hash_of(slab, slot));
             return Placed::New(slot);
         };
         let from = *held;
@@ -212,6 +223,11 @@ impl Index {
         self.document_count -= 1;
         Some(slot)
     }
+}
+
+/// The hash of a document that is stored.
+fn hash_of(slab: &Slab, slot: Slot) -> u64 {
+    bucket_hash(Entry(slab.bytes(slot)).key().to_id().placement())
 }
 
 /// Bits that neither the owner (the high ones) nor the bucket (the low ones) is taken from.

@@ -110,6 +110,11 @@ impl<W> Shard<W> {
         }
     }
 
+    /// Makes room for `count` documents more that recovery may find.
+    pub fn expect_documents(&mut self, count: usize) {
+        self.index.expect_documents(count);
+    }
+
     /// Takes in a stored document that recovery found in the log.
     pub fn restore_put(&mut self, id: &Id, version: Version, location: Location, document: &[u8]) {
         self.index.restore_put(id, version, location, document);
