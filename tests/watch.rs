@@ -21,17 +21,19 @@ fn a_draining_server_is_healthy_and_not_ready() {
         let response = idle.get(target);
         assert_eq!((response.status, response.text()), (200, body));
     }
-    // Requests whose head has begun are still answered.
+    // Requests that have begun are still answered; the 100 says that they have.
     let mut watchers = ["/readyz", "/healthz"].map(|target| {
         let mut watcher = server.connect();
-        watcher.get("/healthz");
-        watcher.send(format!("GET {target} HTTP/1.1\r\n"));
+        watcher.send(format!(
+            "GET {target} HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+        ));
+        assert_eq!(watcher.read(Expected::Body).status, 100);
         watcher
     });
     server.signal(Signal::TERM);
     idle.expect_closed();
     let [ready, health] = watchers.each_mut().map(|watcher| {
-        watcher.send("Host: test\r\n\r\n");
+        watcher.send("{}");
         watcher.read(Expected::Body)
     });
     assert_error(&ready, 503);

@@ -460,7 +460,8 @@ impl LogCore {
         let writer = self.rounds.writer();
         let segment_bytes = u64::from(writer.segment_bytes());
         let bound = 2 * self.live_bytes + COMPACTION_SLACK_SEGMENTS * segment_bytes;
-        !self.checks.given_up && writer.held_bytes() + segment_bytes > bound
+        // The next spare, and what compaction writes meanwhile.
+        !self.checks.given_up && writer.held_bytes() + 2 * segment_bytes > bound
     }
 
     fn publish_round(&mut self) {
