@@ -47,7 +47,7 @@ def machine(bench):
 
 def comparison(bench):
     lines = [
-        "| workload | server | requests/s | of the floor | p50 ms | p99 ms | CPU us/request | OxDaaS, always is faster by |",
+        "| workload | server | requests/s | of the floor | p50 ms | p99 ms | CPU us/request | OxDaaS, always: times faster |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     last = None
