@@ -22,6 +22,10 @@ pub const CHUNK_FRAMING_BYTES_MAX: usize = 64 * 1024;
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// Nesting of lists and objects in a JSON text (400 beyond).
 pub const JSON_DEPTH_MAX: usize = 100;
+/// Bytes of the values on the way of a JSON pointer, each counted with what is in it, unless the
+/// document itself has more than half of that (400 beyond): a deep pointer passes over the inner
+/// ones again and again.
+pub const POINTER_SCAN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX_DEFAULT;
 /// Bytes of a name (an id that is not an integer).
 pub const NAME_BYTES_MAX: usize = 255;
 

@@ -26,6 +26,10 @@ fn the_limits_are_those_of_the_code() {
             kib(limits::HEAD_BYTES_MAX),
             limits::HEAD_FIELDS_MAX
         ),
+        format!(
+            "| bytes of values on the way of a `pointer=` | {} MiB, or twice the document |",
+            limits::POINTER_SCAN_BYTES_MAX >> 20
+        ),
         format!("| JSON nesting | {} |", limits::JSON_DEPTH_MAX),
         format!(
             "| requests about many documents under way on a core | {} |",

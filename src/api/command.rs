@@ -206,7 +206,7 @@ impl Command {
 }
 
 /// The value of the last member `key` of `document`; `None` also if it is no object.
-fn member<'d>(document: &'d str, key: &[u8]) -> Option<&'d str> {
+pub(super) fn member<'d>(document: &'d str, key: &[u8]) -> Option<&'d str> {
     let mut found = None;
     object_members(document, |name, value| {
         if name == key {
@@ -223,7 +223,8 @@ fn object_members<'d>(document: &'d str, mut each: impl FnMut(&[u8], &'d str)) {
     }
 }
 
-fn assert_valid(visited: Result<(), VisitError>) {
+/// Passes on that what was visited is a stored document, or a part of one.
+pub(super) fn assert_valid(visited: Result<(), VisitError>) {
     visited.expect("the grammar of a stored document was checked before it was stored");
 }
 

@@ -14,6 +14,7 @@ mod equality;
 mod json;
 mod list;
 mod many;
+mod part;
 mod plan;
 mod problem;
 mod render;

@@ -12,6 +12,7 @@ use super::{
     command::{command, given_twice},
     list::{ListRender, plan_documents},
     many::ManyRender,
+    part::Part,
     render::{BodyMode, Face, Render},
 };
 use crate::{
@@ -185,8 +186,13 @@ impl<'r> Route<'r> {
 
 fn get_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
     let id = path_id(segment)?;
+    let part = match request.query {
+        Some(query) => Part::of(query)?.map(Box::new),
+        None => None,
+    };
     let face = Face::Document {
         condition: condition(request)?,
+        part,
     };
     Ok(Plan::Run {
         op: Op::Get { id: id.clone() },

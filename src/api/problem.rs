@@ -56,6 +56,8 @@ codes! {
     UnsupportedQuery = "unsupported_query" BadRequest,
     /// There is no such document.
     NotFound = "not_found" NotFound,
+    /// The document has no such part.
+    NoSuchPart = "no_such_part" NotFound,
     /// There is no such path.
     NoSuchRoute = "no_such_route" NotFound,
     /// The path does not take the method.

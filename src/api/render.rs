@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{Answer, Problem, command::Command, visit::write_string};
+use super::{Answer, Problem, command::Command, part::Part, visit::write_string};
 use crate::{
     http::{DateField, MediaType, Method, Persistence, ResponseHead, Status, write_head},
     id::Id,
@@ -50,6 +50,8 @@ pub(super) enum Face {
     Document {
         /// What must hold for the document to be shown.
         condition: Option<Box<Condition>>,
+        /// What of it is shown; `None`: all.
+        part: Option<Box<Part>>,
     },
     /// `PUT /docs/ID`.
     Put,
@@ -116,10 +118,13 @@ pub fn render(
     match (&render.face, outcome) {
         (_, Outcome::Refused(refusal)) => reply.problem(&Problem::from(*refusal)),
         (_, Outcome::ConditionFailed) => reply.problem(&Problem::precondition_failed()),
-        (Face::Document { condition }, Outcome::Found { document, version }) => {
+        (Face::Document { condition, part }, Outcome::Found { document, version }) => {
             reply.head.etag = Some(*version);
             match read_verdict(condition.as_deref(), *version) {
-                ReadVerdict::Shown => reply.json(Status::Ok, &[document]),
+                ReadVerdict::Shown => match part {
+                    None => reply.json(Status::Ok, &[document]),
+                    Some(part) => reply.part(part, id(), document),
+                },
                 ReadVerdict::NotModified => reply.without_body(Status::NotModified),
                 ReadVerdict::Failed => {
                     reply.head.etag = None;
@@ -260,6 +265,16 @@ impl<'a, 'o> Reply<'a, 'o> {
     fn envelope(self, id: &Id, document: &[u8]) {
         let parts: [&[u8]; 5] = [b"{\"id\":", &id_json(id), b",\"data\":", document, b"}"];
         self.json(Status::Ok, &parts);
+    }
+
+    fn part(mut self, part: &Part, id: &Id, document: &[u8]) {
+        match part.show(id, document) {
+            Ok(pieces) => self.ok(&pieces),
+            Err(problem) => {
+                self.head.etag = None;
+                self.problem(&problem);
+            }
+        }
     }
 
     fn values(self, command: &Command, document: Option<&[u8]>) {

@@ -3,6 +3,7 @@
 mod commands;
 mod docs;
 mod exdaas;
+mod parts;
 mod requests;
 
 use super::*;
