@@ -16,6 +16,7 @@
 //!
 //! | module | what it owns |
 //! |---|---|
+//! | [`allocator`] | giving memory back to the system |
 //! | [`limits`] | every bound, with the relations between them |
 //! | [`id`] | ids, and which core owns one |
 //! | [`op`] | what can be asked of a document, and what can come of it |
@@ -39,7 +40,7 @@
 //! - Records reach the log in the order in which their shard judged them.
 //! - No core waits for room in a channel; whatever gathers meanwhile is bounded.
 //! - Nothing listens before the whole log is read.
-//! - `unsafe` is in two files: `log/map.rs` and `server/ring.rs`.
+//! - `unsafe` is in three files: `allocator.rs`, `log/map.rs` and `server/ring.rs`.
 //!
 //! # The words
 //!
@@ -52,6 +53,7 @@
 //! peer, a *parcel* carries calls, answers and records of one turn of the loop. A
 //! record is *settled* once its writer may be answered.
 
+pub mod allocator;
 pub mod api;
 pub mod commands;
 pub mod config;

@@ -24,6 +24,7 @@ use super::{
     ring::Ring,
 };
 use crate::{
+    allocator,
     api::same_document,
     config::Config,
     id::CoreId,
@@ -139,6 +140,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let address = probe(config.listen)?;
     let recovered = recover(&directory, config.cores)?;
     repair_tail(&*directory, &recovered.verdict)?;
+    allocator::give_back();
     let segment_bytes = u64::from(config.segment_bytes);
     let writer = Writer::open(Arc::clone(&directory), &recovered.verdict, segment_bytes)?;
     let recovery = began.elapsed();
