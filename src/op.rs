@@ -4,7 +4,11 @@
 //! file handle. They cross cores, are built by hand in tests, and are replayed
 //! by the simulator.
 
+mod edit;
+
 use bytes::Bytes;
+
+pub use edit::{Edit, EditRefusal, EditResult, Edited, Increment, Pointer};
 
 use crate::id::Id;
 
@@ -92,6 +96,15 @@ pub enum Op {
         /// Who chose `id`.
         chosen: Chosen,
     },
+    /// Changes the document by what it is at that moment.
+    Edit {
+        /// Which document.
+        id: Id,
+        /// What becomes of it.
+        edit: Edit,
+        /// What must hold for the edit to take effect; `None`: nothing.
+        condition: Option<Box<Condition>>,
+    },
     /// Removes the document.
     Delete {
         /// Which document.
@@ -106,7 +119,7 @@ impl Op {
     #[must_use]
     pub fn id(&self) -> &Id {
         match self {
-            Op::Get { id } | Op::Put { id, .. } | Op::Delete { id, .. } => id,
+            Op::Get { id } | Op::Put { id, .. } | Op::Edit { id, .. } | Op::Delete { id, .. } => id,
         }
     }
 }
@@ -130,6 +143,15 @@ pub enum Outcome {
         /// The version it has now.
         version: Version,
     },
+    /// The document is stored as an edit left it (or the edit left it as it was).
+    Edited {
+        /// Whether the document did not exist before.
+        created: bool,
+        /// The version it has now.
+        version: Version,
+        /// What of it the edit answers.
+        shown: Bytes,
+    },
     /// The document is removed.
     Deleted,
     /// The condition did not hold; nothing changed.
@@ -151,4 +173,6 @@ pub enum Refusal {
     ResponseFull,
     /// Every 64-bit id that the server could choose was handed out (507).
     IdsExhausted,
+    /// The edit has no result (404, 409 or 413).
+    Edit(EditRefusal),
 }

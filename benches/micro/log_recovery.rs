@@ -3,13 +3,12 @@
 use std::{sync::Arc, time::Instant};
 
 use oxdaas::{
-    api::same_document,
     id::Id,
     log::{Directory, Writer, encode, recover, scan_all, survey},
     shard::Shard,
 };
 
-use crate::{log_append::Scratch, log_codec::draft, meter::Meter};
+use crate::{log_append::Scratch, log_codec::draft, meter::Meter, shard_cold::RULES};
 
 const RECORDS: u32 = 100_000;
 
@@ -38,7 +37,7 @@ pub fn run(meter: &Meter) {
         began.elapsed()
     });
     meter.sample("log recovery: scan and index", RECORDS, || {
-        let mut shard: Shard<()> = Shard::new(same_document);
+        let mut shard: Shard<()> = Shard::new(RULES);
         let began = Instant::now();
         let found = survey(&*disk).expect("a whole log");
         scan_all(&*disk, &found, &mut |record, at| {

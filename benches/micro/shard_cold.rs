@@ -7,17 +7,24 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use oxdaas::{
-    api::same_document,
+    api,
     id::Id,
+    limits::BODY_BYTES_MAX_DEFAULT,
     log::{Location, SegmentNumber},
     op::{Chosen, Op},
-    shard::{Settled, Shard},
+    shard::{Rules, Settled, Shard},
 };
 
 use crate::meter::Meter;
 
 /// How many ids, as ExDaas measured itself.
 pub const IDS: u32 = 20_000;
+/// What the server tells its shards of documents.
+pub const RULES: Rules = Rules {
+    same_document: api::same_document,
+    edit: api::edit,
+    document_bytes_max: BODY_BYTES_MAX_DEFAULT,
+};
 const LOCATION: Location = Location {
     segment: SegmentNumber(1),
     offset: 64,
@@ -25,11 +32,11 @@ const LOCATION: Location = Location {
 
 pub fn run(meter: &Meter) {
     meter.sample("shard put: new, 20,000 ids", IDS, || {
-        let mut shard = Shard::new(same_document);
+        let mut shard = Shard::new(RULES);
         time(|| each(&mut shard, |id| put(id, "blue")))
     });
     meter.sample("shard get: missing, 20,000 ids", IDS, || {
-        let mut shard = Shard::new(same_document);
+        let mut shard = Shard::new(RULES);
         time(|| each(&mut shard, |id| Op::Get { id }))
     });
     meter.sample("shard delete: 20,000 ids", IDS, || {
@@ -45,7 +52,7 @@ pub fn run(meter: &Meter) {
 
 /// A shard with all ids stored.
 pub fn filled() -> Shard<()> {
-    let mut shard = Shard::new(same_document);
+    let mut shard = Shard::new(RULES);
     each(&mut shard, |id| put(id, "blue"));
     shard
 }

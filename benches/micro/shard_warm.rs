@@ -6,7 +6,6 @@
 use std::hint::black_box;
 
 use oxdaas::{
-    api::same_document,
     id::Id,
     log::{Location, SegmentNumber},
     op::{Op, Version},
@@ -15,7 +14,7 @@ use oxdaas::{
 
 use crate::{
     meter::Meter,
-    shard_cold::{IDS, each, filled, put},
+    shard_cold::{IDS, RULES, each, filled, put},
 };
 
 pub fn run(meter: &Meter) {
@@ -47,7 +46,7 @@ pub fn run(meter: &Meter) {
 }
 
 fn multiples(meter: &Meter) {
-    let mut shard: Shard<()> = Shard::new(same_document);
+    let mut shard: Shard<()> = Shard::new(RULES);
     let location = Location {
         segment: SegmentNumber(1),
         offset: 64,

@@ -10,6 +10,7 @@ use super::{
     batch::plan_batch,
     body::{document, envelope, json_body},
     command::{command, given_twice},
+    increment::increment_of,
     list::{ListRender, plan_documents},
     many::ManyRender,
     part::Part,
@@ -19,7 +20,7 @@ use crate::{
     http::{EntityTags, Field, Method, Request, decode_segment, query_pairs},
     id::Id,
     listing::Listing,
-    op::{Chosen, Condition, Op},
+    op::{Chosen, Condition, Edit, Op},
 };
 
 /// What the server must do for a request.
@@ -116,6 +117,8 @@ enum Route<'r> {
     Report(Report),
     /// `/docs/ID`, its segment still encoded.
     Document(&'r str),
+    /// `/docs/ID/increment`, the same.
+    Increment(&'r str),
     /// `/batch`.
     Batch,
 }
@@ -132,6 +135,7 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
         (Route::Document(segment), Method::Get | Method::Head) => get_document(request, segment),
         (Route::Document(segment), Method::Put) => put_document(request, segment),
         (Route::Document(segment), Method::Delete) => delete_document(request, segment),
+        (Route::Increment(segment), Method::Post) => increment_document(request, segment),
         (Route::Documents, Method::Post) => create_document(request),
         (Route::Documents, Method::Get | Method::Head) => plan_documents(request),
         (Route::Batch, Method::Post) => plan_batch(request),
@@ -158,14 +162,17 @@ impl<'r> Route<'r> {
             "/healthz" => Ok(Route::Report(Report::Health)),
             "/readyz" => Ok(Route::Report(Report::Readiness)),
             _ => match path.strip_prefix("/docs/") {
-                Some(segment) if !segment.contains('/') => Ok(Route::Document(segment)),
-                Some(_) => Err(Problem::new(
-                    Code::NoSuchRoute,
-                    "an id is one segment, /docs/ID; write a slash in it as %2F",
-                )),
+                Some(rest) => match rest.split_once('/') {
+                    None => Ok(Route::Document(rest)),
+                    Some((segment, "increment")) => Ok(Route::Increment(segment)),
+                    Some(_) => Err(Problem::new(
+                        Code::NoSuchRoute,
+                        "an id is one segment, /docs/ID; write a slash in it as %2F",
+                    )),
+                },
                 None => Err(Problem::new(
                     Code::NoSuchRoute,
-                    "no such path; there are /docs, /docs/ID, /batch, /api, /api/cmd, /healthz and /readyz",
+                    "no such path; there are /docs, /docs/ID, /docs/ID/increment, /batch, /api, /api/cmd, /healthz and /readyz",
                 )),
             },
         }
@@ -178,7 +185,7 @@ impl<'r> Route<'r> {
             Route::Api | Route::Command => "GET, HEAD, POST, OPTIONS",
             Route::Report(_) => "GET, HEAD, OPTIONS",
             Route::Documents => "GET, HEAD, POST, OPTIONS",
-            Route::Batch => "POST, OPTIONS",
+            Route::Batch | Route::Increment(_) => "POST, OPTIONS",
             Route::Document(_) => "GET, HEAD, PUT, DELETE, OPTIONS",
         }
     }
@@ -217,6 +224,18 @@ fn put_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
             chosen: Chosen::ByClient,
         },
         render: Render::new(request.method, Some(id), Face::Put),
+    })
+}
+
+fn increment_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
+    let id = path_id(segment)?;
+    Ok(Plan::Run {
+        op: Op::Edit {
+            id: id.clone(),
+            edit: Edit::Increment(Box::new(increment_of(request)?)),
+            condition: condition(request)?,
+        },
+        render: Render::new(request.method, Some(id), Face::Increment),
     })
 }
 

@@ -62,10 +62,18 @@ codes! {
     NoSuchRoute = "no_such_route" NotFound,
     /// The path does not take the method.
     MethodNotAllowed = "method_not_allowed" MethodNotAllowed,
+    /// The document has no place for what an edit would write.
+    EditConflict = "edit_conflict" Conflict,
+    /// What would be counted up is no integer of 64 bits.
+    NotAnInteger = "not_an_integer" Conflict,
+    /// The sum has more than 64 bits.
+    IntegerOverflow = "integer_overflow" Conflict,
     /// `If-Match` or `If-None-Match` does not hold.
     PreconditionFailed = "precondition_failed" PreconditionFailed,
     /// The body is declared as something other than JSON in UTF-8.
     UnsupportedMediaType = "unsupported_media_type" UnsupportedMediaType,
+    /// An edit makes a document, or goes over values, of too many bytes.
+    EditTooLarge = "edit_too_large" ContentTooLarge,
     /// The answer about many documents has no room for this one.
     ResponseFull = "response_full" ContentTooLarge,
     /// The request did not arrive in time.
@@ -197,6 +205,7 @@ impl From<Refusal> for Problem {
                 Code::IdsExhausted,
                 "the server has no id left to choose; store the document under an id of your own",
             ),
+            Refusal::Edit(refusal) => refusal.into(),
         }
     }
 }

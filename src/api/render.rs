@@ -57,6 +57,8 @@ pub(super) enum Face {
     Put,
     /// `POST /docs`.
     Create,
+    /// `POST /docs/ID/increment`.
+    Increment,
     /// `DELETE /docs/ID`.
     Delete,
     /// `GET /api`.
@@ -133,19 +135,25 @@ pub fn render(
             }
         }
         // RFC 9110, section 13.2.1: without a document, conditions of a read do not matter.
-        (Face::Document { .. } | Face::Delete, Outcome::Missing) => {
+        (Face::Document { .. } | Face::Increment | Face::Delete, Outcome::Missing) => {
             reply.problem(&Problem::not_found(id()));
         }
         (Face::Put | Face::Create, Outcome::Stored { created, version }) => {
             reply.head.etag = Some(*version);
-            let body: [&[u8]; 3] = [b"{\"id\":", &id_json(id()), b"}"];
-            if *created {
-                let location = location(id());
-                reply.head.location = Some(&location);
-                reply.json(Status::Created, &body);
-            } else {
-                reply.json(Status::Ok, &body);
-            }
+            reply.stored(id(), *created, &[b"{\"id\":", &id_json(id()), b"}"]);
+        }
+        (
+            Face::Increment,
+            Outcome::Edited {
+                created,
+                version,
+                shown,
+            },
+        ) => {
+            reply.head.etag = Some(*version);
+            let id_json = id_json(id());
+            let body: [&[u8]; 5] = [b"{\"id\":", &id_json, b",\"value\":", shown, b"}"];
+            reply.stored(id(), *created, &body);
         }
         (Face::Delete, Outcome::Deleted) => reply.without_body(Status::NoContent),
         (Face::ApiGet, Outcome::Found { document, .. }) => reply.envelope(id(), document),
@@ -244,6 +252,22 @@ impl<'a, 'o> Reply<'a, 'o> {
                 self.out.extend_from_slice(part);
             }
         }
+    }
+
+    /// 201 with the place of the document if it is `created`, else 200.
+    fn stored(self, id: &Id, created: bool, parts: &[&[u8]]) {
+        if !created {
+            return self.ok(parts);
+        }
+        let location = location(id);
+        Reply {
+            head: ResponseHead {
+                location: Some(&location),
+                ..self.head
+            },
+            ..self
+        }
+        .json(Status::Created, parts);
     }
 
     fn without_body(mut self, status: Status) {

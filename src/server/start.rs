@@ -24,8 +24,7 @@ use super::{
     ring::Ring,
 };
 use crate::{
-    allocator,
-    api::same_document,
+    allocator, api,
     config::Config,
     id::CoreId,
     log::{
@@ -33,7 +32,7 @@ use crate::{
         repair_tail, scan_all_expecting, survey,
     },
     mesh::{Alarm, Builder, Mesh},
-    shard::{IdSource, Shard},
+    shard::{IdSource, Rules, Shard},
 };
 
 /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
@@ -138,7 +137,12 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let directory = Arc::new(Directory::open(&config.data_dir)?);
     // Tried before recovery, which may take long, and not listened on before it is done.
     let address = probe(config.listen)?;
-    let recovered = recover(&directory, config.cores)?;
+    let rules = Rules {
+        same_document: api::same_document,
+        edit: api::edit,
+        document_bytes_max: config.body_bytes_max,
+    };
+    let recovered = recover(&directory, config.cores, rules)?;
     repair_tail(&*directory, &recovered.verdict)?;
     allocator::give_back();
     let segment_bytes = u64::from(config.segment_bytes);
@@ -217,13 +221,13 @@ struct Recovered {
 }
 
 /// Reads the log once on each core, which keeps the documents that it owns.
-fn recover(directory: &Directory, cores: u16) -> Result<Recovered, RecoveryError> {
+fn recover(directory: &Directory, cores: u16, rules: Rules) -> Result<Recovered, RecoveryError> {
     let survey = survey(directory)?;
     let results: Vec<_> = std::thread::scope(|scope| {
         let readers: Vec<_> = (0..cores)
             .map(|core| {
                 let survey = &survey;
-                scope.spawn(move || recover_shard(directory, survey, CoreId(core), cores))
+                scope.spawn(move || recover_shard(directory, survey, CoreId(core), cores, rules))
             })
             .collect();
         readers
@@ -254,8 +258,9 @@ fn recover_shard(
     survey: &Survey,
     core: CoreId,
     cores: u16,
+    rules: Rules,
 ) -> Result<(Shard<Waiter>, Verdict), RecoveryError> {
-    let shard = RefCell::new(Shard::new(same_document));
+    let shard = RefCell::new(Shard::new(rules));
     let share = |records: usize| {
         shard
             .borrow_mut()

@@ -66,6 +66,7 @@ impl<W> Shard<W> {
 mod tests {
     use super::*;
     use crate::log::SegmentNumber;
+    use crate::shard::Rules;
 
     fn at(segment: u32, offset: u32) -> Location {
         Location {
@@ -76,7 +77,11 @@ mod tests {
 
     /// A shard with documents 1 to 3 of 40 bytes in segment 1.
     fn shard() -> Shard<u32> {
-        let mut shard = Shard::new(|a, b| a == b);
+        let mut shard = Shard::new(Rules {
+            same_document: |a, b| a == b,
+            edit: |_, _, _| Ok(None),
+            document_bytes_max: 40,
+        });
         for n in 1..=3 {
             let version = Version(u64::try_from(n).expect("positive"));
             let offset = u32::try_from(n).expect("positive") * 96;

@@ -12,8 +12,10 @@ mod index;
 mod list;
 mod order;
 mod queue;
+mod rules;
 mod slab;
 
 pub use census::{Finding, Inquiry, Relocation};
 pub use ids::IdSource;
 pub use queue::{Batch, Settled, Shard};
+pub use rules::Rules;

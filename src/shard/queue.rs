@@ -14,12 +14,12 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-use super::index::Index;
+use super::{Rules, index::Index};
 use crate::{
     id::Id,
     limits::UNSETTLED_BYTES_MAX,
     log::{Draft, Flags, Kind, Location, encode},
-    op::{Chosen, Condition, Op, Outcome, Refusal, Version},
+    op::{Chosen, Condition, Edit, Op, Outcome, Refusal, Version},
 };
 
 /// The documents of one core. `W` names who waits for an answer.
@@ -34,7 +34,7 @@ pub struct Shard<W> {
     unsettled_bytes: usize,
     epoch: u32,
     last_version: Version,
-    same_document: fn(&[u8], &[u8]) -> bool,
+    rules: Rules,
 }
 
 /// Records on their way from a shard to the log, in the order of their writes.
@@ -86,17 +86,19 @@ enum Queued<W> {
 }
 
 enum Change {
-    Put { document: Bytes, created: bool },
+    Put {
+        document: Bytes,
+        created: bool,
+        /// What an edit answers of the document; `None`: it was sent whole.
+        shown: Option<Bytes>,
+    },
     Delete,
 }
 
 impl<W> Shard<W> {
-    /// An empty shard whose versions go on above `last_version`.
-    ///
-    /// `same_document` says whether two documents are equal, so that storing the
-    /// one over the other changes nothing.
+    /// An empty shard of documents that obey `rules`.
     #[must_use]
-    pub fn new(same_document: fn(&[u8], &[u8]) -> bool) -> Shard<W> {
+    pub fn new(rules: Rules) -> Shard<W> {
         Shard {
             index: Index::default(),
             queue: VecDeque::new(),
@@ -106,7 +108,7 @@ impl<W> Shard<W> {
             unsettled_bytes: 0,
             epoch: 0,
             last_version: Version(0),
-            same_document,
+            rules,
         }
     }
 
@@ -176,8 +178,23 @@ impl<W> Shard<W> {
                     };
                     return self.answer(current.unsettled, outcome, waiter);
                 }
-                let created = current.version.is_none();
-                self.write(id, Change::Put { document, created }, chosen, waiter)
+                let change = Change::Put {
+                    document,
+                    created: current.version.is_none(),
+                    shown: None,
+                };
+                self.write(id, change, chosen, waiter)
+            }
+            Op::Edit {
+                id,
+                edit,
+                condition,
+            } => {
+                let current = self.current(&id);
+                if !holds(condition.as_deref(), current.version) {
+                    return self.answer(current.unsettled, Outcome::ConditionFailed, waiter);
+                }
+                self.edit(id, &edit, current, waiter)
             }
             Op::Delete { id, condition } => {
                 let current = self.current(&id);
@@ -236,9 +253,20 @@ impl<W> Shard<W> {
         self.unsettled_bytes -= change.bytes();
         self.forget_latest(&id);
         let outcome = match change {
-            Change::Put { document, created } => {
+            Change::Put {
+                document,
+                created,
+                shown,
+            } => {
                 self.index.put(&id, version, location, &document);
-                Outcome::Stored { created, version }
+                match shown {
+                    None => Outcome::Stored { created, version },
+                    Some(shown) => Outcome::Edited {
+                        created,
+                        version,
+                        shown,
+                    },
+                }
             }
             Change::Delete => {
                 assert!(
@@ -299,8 +327,40 @@ impl<W> Shard<W> {
         }
     }
 
+    /// Edits the latest state of a document, queued writes included.
+    fn edit(&mut self, id: Id, edit: &Edit, current: Current, waiter: W) -> Option<Outcome> {
+        if self.is_overloaded() {
+            return Some(Outcome::Refused(Refusal::Overloaded));
+        }
+        let document = self.current_document(&id);
+        let outcome = match (self.rules.edit)(edit, document, self.rules.document_bytes_max) {
+            Err(refusal) => Outcome::Refused(Refusal::Edit(refusal)),
+            Ok(None) => Outcome::Missing,
+            Ok(Some(edited)) => match current.version {
+                Some(version) if self.is_current(&id, &edited.document) => Outcome::Edited {
+                    created: false,
+                    version,
+                    shown: edited.shown,
+                },
+                before => {
+                    let change = Change::Put {
+                        document: edited.document,
+                        created: before.is_none(),
+                        shown: Some(edited.shown),
+                    };
+                    return self.write(id, change, Chosen::ByClient, waiter);
+                }
+            },
+        };
+        self.answer(current.unsettled, outcome, waiter)
+    }
+
+    fn is_overloaded(&self) -> bool {
+        self.unsettled_bytes > UNSETTLED_BYTES_MAX
+    }
+
     fn write(&mut self, id: Id, change: Change, chosen: Chosen, waiter: W) -> Option<Outcome> {
-        if self.unsettled_bytes > UNSETTLED_BYTES_MAX {
+        if self.is_overloaded() {
             return Some(Outcome::Refused(Refusal::Overloaded));
         }
         self.last_version = Version(self.last_version.0 + 1);
@@ -356,15 +416,15 @@ impl<W> Shard<W> {
     }
 
     fn is_current(&self, id: &Id, document: &[u8]) -> bool {
+        let current = self.current_document(id);
+        current.is_some_and(|current| (self.rules.same_document)(current, document))
+    }
+
+    /// The document as it will be once everything that is queued is settled.
+    fn current_document(&self, id: &Id) -> Option<&[u8]> {
         match self.latest.get(id) {
-            Some(latest) => latest
-                .state
-                .as_ref()
-                .is_some_and(|(_, current)| (self.same_document)(current, document)),
-            None => {
-                let entry = self.index.get(id);
-                entry.is_some_and(|entry| (self.same_document)(entry.document(), document))
-            }
+            Some(latest) => latest.state.as_ref().map(|(_, document)| &document[..]),
+            None => self.index.get(id).map(|entry| entry.document()),
         }
     }
 
@@ -408,10 +468,50 @@ fn holds(condition: Option<&Condition>, current: Option<Version>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::SegmentNumber;
+    use crate::{
+        log::SegmentNumber,
+        op::{EditRefusal, Edited, Increment, Pointer},
+    };
 
+    /// Documents are equal byte for byte, and an edit doubles them up to 8 bytes.
     fn shard() -> Shard<u32> {
-        Shard::new(|a, b| a == b)
+        Shard::new(Rules {
+            same_document: |a, b| a == b,
+            edit: |_, document, bytes_max| {
+                let Some(document) = document else {
+                    return Ok(None);
+                };
+                let twice = Bytes::from(document.repeat(2));
+                match twice.len() <= bytes_max {
+                    true => Ok(Some(Edited {
+                        shown: twice.slice(..1),
+                        document: twice,
+                    })),
+                    false => Err(EditRefusal::TooLarge),
+                }
+            },
+            document_bytes_max: 8,
+        })
+    }
+
+    fn edit(id: i64, condition: Option<Condition>) -> Op {
+        Op::Edit {
+            id: Id::Integer(id),
+            edit: Edit::Increment(Box::new(Increment {
+                pointer: Pointer::default(),
+                by: 1,
+                default: None,
+            })),
+            condition: condition.map(Box::new),
+        }
+    }
+
+    fn edited(version: u64, shown: &'static str) -> Outcome {
+        Outcome::Edited {
+            created: false,
+            version: Version(version),
+            shown: shown.into(),
+        }
     }
 
     fn put(id: i64, document: &'static str) -> Op {
@@ -595,11 +695,70 @@ mod tests {
     }
 
     #[test]
+    fn an_edit_goes_on_from_the_writes_that_wait_before_it() {
+        let mut shard = shard();
+        assert_eq!(shard.execute(edit(1, None), 0), Some(Outcome::Missing));
+        shard.execute(put(1, "a"), 1);
+        shard.execute(edit(1, None), 2);
+        shard.execute(edit(1, Some(Condition::absent())), 3);
+        shard.execute(edit(1, None), 4);
+        shard.execute(get(1), 5);
+        assert_eq!(
+            settle(&mut shard, 2, None),
+            [
+                (1, stored(true, 1)),
+                (2, edited(2, "a")),
+                (3, Outcome::ConditionFailed)
+            ]
+        );
+        assert_eq!(
+            settle(&mut shard, 1, None),
+            [(4, edited(3, "a")), (5, found("aaaa", 3))]
+        );
+    }
+
+    #[test]
+    fn an_edit_without_a_result_changes_nothing_and_waits_for_the_state_it_rests_on() {
+        let mut shard = shard();
+        let too_large = Outcome::Refused(Refusal::Edit(EditRefusal::TooLarge));
+        shard.execute(put(1, "12345"), 0);
+        assert_eq!(shard.execute(edit(1, None), 1), None);
+        assert_eq!(
+            settle(&mut shard, 1, None),
+            [(0, stored(true, 1)), (1, too_large.clone())]
+        );
+        assert_eq!(shard.execute(edit(1, None), 2), Some(too_large));
+        assert_eq!(shard.execute(get(1), 3), Some(found("12345", 1)));
+        shard.execute(delete(1), 4);
+        assert_eq!(shard.execute(edit(1, None), 5), None);
+        assert_eq!(
+            settle(&mut shard, 1, None),
+            [(4, Outcome::Deleted), (5, Outcome::Missing)]
+        );
+    }
+
+    #[test]
+    fn an_edit_that_changes_nothing_writes_nothing() {
+        let mut shard = shard();
+        shard.execute(put(1, ""), 0);
+        settle(&mut shard, 1, None);
+        shard.take_batch();
+        shard.rules.edit = |_, document, _| {
+            let document = Bytes::copy_from_slice(document.expect("it is stored"));
+            let shown = document.clone();
+            Ok(Some(Edited { document, shown }))
+        };
+        assert_eq!(shard.execute(edit(1, None), 1), Some(edited(1, "")));
+        assert!(shard.take_batch().is_none());
+    }
+
+    #[test]
     fn too_many_unsettled_bytes_are_refused() {
         let mut shard = shard();
         shard.execute(put(1, "a"), 0);
         shard.unsettled_bytes += UNSETTLED_BYTES_MAX;
         let refusal = Outcome::Refused(Refusal::Overloaded);
+        assert_eq!(shard.execute(edit(1, None), 1), Some(refusal.clone()));
         assert_eq!(shard.execute(put(2, "b"), 1), Some(refusal));
         shard.unsettled_bytes -= UNSETTLED_BYTES_MAX;
         settle(&mut shard, 1, None);

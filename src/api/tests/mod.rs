@@ -2,6 +2,7 @@
 
 mod commands;
 mod docs;
+mod edits;
 mod exdaas;
 mod parts;
 mod requests;

@@ -23,9 +23,9 @@ fn a_path_that_leads_nowhere_says_where_paths_lead() {
                 (404, "no_such_route")
             );
             assert!(
-                problem
-                    .message
-                    .contains("/docs, /docs/ID, /batch, /api, /api/cmd, /healthz")
+                problem.message.contains(
+                    "/docs, /docs/ID, /docs/ID/increment, /batch, /api, /api/cmd, /healthz"
+                )
             );
         }
     }
@@ -88,6 +88,11 @@ fn a_method_that_the_path_does_not_take_is_405_with_those_it_takes() {
             &["POST", "PUT", "DELETE", "PATCH"],
         ),
         ("/readyz", "GET, HEAD, OPTIONS", &["POST"]),
+        (
+            "/docs/1/increment",
+            "POST, OPTIONS",
+            &["GET", "HEAD", "PUT", "PATCH"],
+        ),
         ("/docs/%", "GET, HEAD, PUT, DELETE, OPTIONS", &["POST"]),
     ] {
         let options = Ask(&format!("OPTIONS {path}"), &[], "").response(&Outcome::Missing);

@@ -62,6 +62,20 @@ pub(super) struct Staged {
     pub(super) failing_sync: bool,
 }
 
+/// The document that is only ever counted up, from 0, and removed.
+pub(super) fn counter_id() -> Id {
+    Id::Name("counter".into())
+}
+
+/// What an increment makes of the counter.
+fn counted_on(before: Option<&Bytes>) -> Bytes {
+    let before = before.map_or(0, |document| {
+        let digits = str::from_utf8(document).expect("digits");
+        digits.parse().expect("only counted")
+    });
+    Bytes::from((before + 1_i64).to_string())
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Model {
     documents: BTreeMap<Id, (Bytes, Version)>,
@@ -103,7 +117,9 @@ impl Model {
         let version = before.as_ref().map(|(_, version)| *version);
         let condition = match op {
             Op::Get { .. } => None,
-            Op::Put { condition, .. } | Op::Delete { condition, .. } => condition.as_deref(),
+            Op::Put { condition, .. }
+            | Op::Edit { condition, .. }
+            | Op::Delete { condition, .. } => condition.as_deref(),
         };
         if condition.is_some_and(|condition| !condition.holds(version)) {
             assert_eq!(*outcome, Outcome::ConditionFailed, "{op:?} on {before:?}");
@@ -121,6 +137,28 @@ impl Model {
                 self.documents.remove(id);
                 self.acknowledged
                     .push(Acknowledged::Delete(id.clone(), version));
+            }
+            (Op::Edit { id, .. }, before) => {
+                let before = before.map(|(document, _)| document);
+                let expected = counted_on(before.as_ref());
+                let Outcome::Edited {
+                    created,
+                    version,
+                    shown,
+                } = outcome
+                else {
+                    panic!("{op:?} on {before:?}: {outcome:?}");
+                };
+                assert_eq!(*created, before.is_none(), "{op:?} on {before:?}");
+                assert_eq!(*shown, expected, "{op:?} on {before:?}");
+                let highest = self.highest.insert(id.clone(), *version);
+                assert!(
+                    highest < Some(*version),
+                    "{op:?}: {version:?} after {highest:?}"
+                );
+                self.documents.insert(id.clone(), (expected, *version));
+                self.acknowledged
+                    .push(Acknowledged::Put(id.clone(), *version));
             }
             (Op::Put { document, .. }, Some((stored, version))) if *document == stored => {
                 let created = false;
@@ -168,9 +206,10 @@ impl Model {
             }
             // Its record may be in the log: whether the sync reached the disk is not known.
             Refusal::LogPoisoned => assert!(staged.failing_sync, "{op:?}: no sync failed"),
-            Refusal::Overloaded | Refusal::IdsExhausted | Refusal::ResponseFull => {
-                panic!("{op:?}: {refusal:?}")
-            }
+            Refusal::Overloaded
+            | Refusal::IdsExhausted
+            | Refusal::ResponseFull
+            | Refusal::Edit(_) => panic!("{op:?}: {refusal:?}"),
         }
         assert!(!matches!(op, Op::Get { .. }), "reads are never refused");
     }
@@ -179,10 +218,16 @@ impl Model {
     /// returns the last record that a restart must find at least.
     pub(super) fn check_log(&self, log: &[Change]) -> Lsn {
         let mut versions: BTreeMap<&Id, Version> = BTreeMap::new();
+        let mut counter = None;
         for change in log {
             let last = versions.insert(&change.id, change.version);
             assert!(last < Some(change.version), "{change:?} after {last:?}");
-            if change.kind == Kind::Put {
+            if change.id == counter_id() {
+                let is_put = change.kind == Kind::Put;
+                let expected = is_put.then(|| counted_on(counter));
+                counter = is_put.then_some(&change.document);
+                assert_eq!(counter, expected.as_ref(), "{change:?} lost an increment");
+            } else if change.kind == Kind::Put {
                 let sent = self.sent.get(&change.document).map(|(id, _)| id);
                 assert_eq!(sent, Some(&change.id), "{change:?} was never sent");
                 let refused = self.never_written.contains(&change.document);

@@ -10,21 +10,29 @@ use bytes::Bytes;
 
 use super::{
     compaction::Compaction,
-    model::{Change, Keeps, Model, Staged, state},
+    model::{Change, Keeps, Model, Staged, counter_id, state},
 };
 use crate::{
+    api,
     config::Fsync,
     id::{CoreId, Id},
     log::{
         AppendError, Disk, Kind, Lsn, RollJob, SegmentHeader, SpareJob, Successor, SyncTarget,
         Verdict, Writer, memory::MemoryDisk, recover, scan_segment, testing::Random,
     },
-    op::{Chosen, Condition, Match, Op, Outcome, Version},
+    op::{Chosen, Condition, Edit, Increment, Match, Op, Outcome, Pointer, Version},
     server::rounds::{Appended, Rounds},
-    shard::{Batch, Finding, IdSource, Inquiry, Settled, Shard},
+    shard::{Batch, Finding, IdSource, Inquiry, Rules, Settled, Shard},
 };
 
 const SEGMENT_BYTES: u64 = 4096;
+
+/// As those of the server, but for equality, which the model has byte for byte.
+const RULES: Rules = Rules {
+    same_document: |a, b| a == b,
+    edit: api::edit,
+    document_bytes_max: 2000,
+};
 
 /// Who waits for an answer: an operation, and how many chosen ids were taken before it.
 type Waiter = (usize, u32);
@@ -159,6 +167,9 @@ impl World {
     }
 
     fn ask(&mut self) {
+        if self.random.below(8) == 0 {
+            return self.ask_counter();
+        }
         let id = match self.random.below(8) {
             n @ 0..6 => Id::Integer(i64::from(n)),
             6 => Id::Name("name".into()),
@@ -184,6 +195,31 @@ impl World {
                 Op::Delete { id, condition }
             }
             _ => return self.create(self.sent.len(), 0),
+        };
+        self.execute(op, 0);
+    }
+
+    fn ask_counter(&mut self) {
+        let id = counter_id();
+        let op = match self.random.below(8) {
+            0 => Op::Get { id },
+            1 => Op::Delete {
+                id,
+                condition: None,
+            },
+            _ => {
+                let condition = self.condition(&id);
+                let edit = Edit::Increment(Box::new(Increment {
+                    pointer: Pointer::default(),
+                    by: 1,
+                    default: Some(0),
+                }));
+                Op::Edit {
+                    id,
+                    edit,
+                    condition,
+                }
+            }
         };
         self.execute(op, 0);
     }
@@ -509,8 +545,7 @@ impl Server {
     /// Recovers, as `server::start` does, and returns the records that it found.
     fn start_with(disk: Arc<MemoryDisk>, cores: u32) -> (Server, Vec<Change>, Verdict) {
         let cores = u16::try_from(cores).expect("few");
-        let mut shards: Vec<Shard<Waiter>> =
-            (0..cores).map(|_| Shard::new(|a, b| a == b)).collect();
+        let mut shards: Vec<Shard<Waiter>> = (0..cores).map(|_| Shard::new(RULES)).collect();
         let mut found = Vec::new();
         let verdict = recover(&*disk, &mut |record, location| {
             let id = record.id.to_id();

@@ -1,0 +1,129 @@
+//! Edits: `POST /docs/ID/increment`.
+
+use super::*;
+use crate::op::{Condition, Edit, EditRefusal, Increment, Pointer, Refusal};
+
+fn edited(created: bool, shown: &'static str) -> Outcome {
+    Outcome::Edited {
+        created,
+        version: Version(7),
+        shown: shown.into(),
+    }
+}
+
+#[test]
+fn an_increment_is_planned_with_its_defaults_and_conditions() {
+    let expected = |place: &[&str], by, default, condition: Option<Condition>| Op::Edit {
+        id: name("a/b"),
+        edit: Edit::Increment(Box::new(Increment {
+            pointer: Pointer(place.iter().map(|token| Box::from(*token)).collect()),
+            by,
+            default,
+        })),
+        condition: condition.map(Box::new),
+    };
+    let ask = |fields, body| op(Ask("POST /docs/a%2Fb/increment", fields, body).plan());
+    assert_eq!(ask(&[], ""), expected(&[], 1, None, None));
+    assert_eq!(ask(&[], " {} "), expected(&[], 1, None, None));
+    assert_eq!(
+        ask(
+            &["If-None-Match: *"],
+            r#"{"default": 0, "by": -5, "pointer": "/a~1b/\u00e9"}"#
+        ),
+        expected(&["a/b", "é"], -5, Some(0), Some(Condition::absent()))
+    );
+}
+
+#[test]
+fn an_increment_answers_the_sum_and_the_place_of_a_new_document() {
+    let ask = Ask("POST /docs/12/increment", &[], r#"{"pointer":"/n"}"#);
+    let body = r#"{"id":12,"value":-3}"#;
+    check(
+        ask,
+        &edited(false, "-3"),
+        &format!("200; ETag: \"7\" | {body}"),
+    );
+    check(
+        ask,
+        &edited(true, "-3"),
+        &format!("201; ETag: \"7\"; Location: /docs/12 | {body}"),
+    );
+    let missing = r#"404 | {"error":"not_found","message":"no document 12"}"#;
+    check(ask, &Outcome::Missing, missing);
+    for (refusal, expected) in [
+        (
+            EditRefusal::NoSuchPart,
+            "404 | {\"error\":\"no_such_part\",",
+        ),
+        (
+            EditRefusal::NoSuchParent,
+            "409 | {\"error\":\"edit_conflict\",",
+        ),
+        (
+            EditRefusal::NotAnInteger,
+            "409 | {\"error\":\"not_an_integer\",",
+        ),
+        (
+            EditRefusal::Overflow,
+            "409 | {\"error\":\"integer_overflow\",",
+        ),
+        (
+            EditRefusal::TooLarge,
+            "413 | {\"error\":\"edit_too_large\",",
+        ),
+    ] {
+        let response = ask.response(&Outcome::Refused(Refusal::Edit(refusal)));
+        assert!(response.starts_with(expected), "{response}");
+    }
+    let failed = ask.response(&Outcome::ConditionFailed);
+    assert!(failed.starts_with("412 | {\"error\":\"precondition_failed\""));
+}
+
+#[test]
+fn an_increment_that_is_not_one_is_refused() {
+    for (body, expected, part) in [
+        ("[]", "400 bad_request", "the body is not an object"),
+        ("{", "400 bad_json", "EOF"),
+        (r#"{"by":1.0}"#, "400 bad_request", "by is not an integer"),
+        (r#"{"by":"1"}"#, "400 bad_request", "by is not an integer"),
+        (r#"{"by":null}"#, "400 bad_request", "by is not an integer"),
+        (
+            r#"{"by":9223372036854775808}"#,
+            "400 bad_request",
+            "9223372036854775807",
+        ),
+        (r#"{"default":[]}"#, "400 bad_request", "default is not"),
+        (
+            r#"{"pointer":1}"#,
+            "400 bad_request",
+            "pointer is not a string",
+        ),
+        (
+            r#"{"pointer":"/\ud800"}"#,
+            "400 bad_request",
+            "pointer is not a string",
+        ),
+        (r#"{"pointer":"n"}"#, "400 bad_request", "begin with /"),
+        (
+            r#"{"pointer":"/~2"}"#,
+            "400 bad_request",
+            "~ without 0 or 1",
+        ),
+        (r#"{"By":2}"#, "400 bad_request", "takes no member \"By\""),
+        (r#"{"by":2,"by":3}"#, "400 bad_request", "by stands in"),
+    ] {
+        check_refused(Ask("POST /docs/1/increment", &[], body), expected, part);
+    }
+    let declared = Ask(
+        "POST /docs/1/increment",
+        &["Content-Type: text/plain"],
+        "{}",
+    );
+    check_refused(declared, "415 unsupported_media_type", "text/plain");
+    check_refused(Ask("POST /docs//increment", &[], ""), "400 bad_id", "");
+    check_refused(
+        Ask("POST /docs/1/decrement", &[], ""),
+        "404 no_such_route",
+        "%2F",
+    );
+}

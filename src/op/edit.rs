@@ -1,0 +1,56 @@
+//! Edits: changes of a document that depend on what it is.
+//!
+//! Plain data. What an edit makes of a document is up to whoever knows the form
+//! of documents; the owner of the document says what it is at that moment.
+
+use bytes::Bytes;
+
+/// A change of a document that depends on what the document is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// Adds to an integer in the document.
+    Increment(Box<Increment>),
+}
+
+/// The place of a value in a document (RFC 6901): the keys and indexes that lead to it,
+/// unescaped; none: the whole document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pointer(pub Box<[Box<str>]>);
+
+/// An addition to an integer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Increment {
+    /// Where the integer is.
+    pub pointer: Pointer,
+    /// What is added to it.
+    pub by: i64,
+    /// What it was if it is not there yet; `None`: it must be there.
+    pub default: Option<i64>,
+}
+
+/// What an edit makes of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edited {
+    /// The document after it.
+    pub document: Bytes,
+    /// What of it is answered.
+    pub shown: Bytes,
+}
+
+/// What comes of an edit; `Ok(None)`: it needs a document, and there is none.
+pub type EditResult = Result<Option<Edited>, EditRefusal>;
+
+/// Why an edit has no result; the document stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EditRefusal {
+    /// The document has nothing at the pointer.
+    NoSuchPart,
+    /// The value would be a member of something that is not an object, or is not there.
+    NoSuchParent,
+    /// The value at the pointer is not an integer of 64 bits.
+    NotAnInteger,
+    /// The sum has more than 64 bits.
+    Overflow,
+    /// The document would be too large, or the way to its parts is too long.
+    TooLarge,
+}
