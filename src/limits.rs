@@ -26,6 +26,10 @@ pub const JSON_DEPTH_MAX: usize = 100;
 /// document itself has more than half of that (400 beyond): a deep pointer passes over the inner
 /// ones again and again.
 pub const POINTER_SCAN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX_DEFAULT;
+/// Bytes that one edit of a document goes over, unless 32 times the document is more (413 beyond).
+pub const EDIT_WORK_BYTES_MAX: usize = 32 * BODY_BYTES_MAX_DEFAULT;
+/// Operations of one JSON patch (400 beyond).
+pub const PATCH_STEPS_MAX: usize = 10_000;
 /// Bytes of a name (an id that is not an integer).
 pub const NAME_BYTES_MAX: usize = 255;
 

@@ -8,7 +8,7 @@ mod edit;
 
 use bytes::Bytes;
 
-pub use edit::{Edit, EditRefusal, EditResult, Edited, Increment, Pointer};
+pub use edit::{Absent, Edit, EditRefusal, EditResult, Edited, Increment, PatchStep, Pointer};
 
 use crate::id::Id;
 

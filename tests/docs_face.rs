@@ -571,10 +571,22 @@ fn other_methods_are_refused_with_those_allowed() {
     for (method, target, expected) in [
         ("PUT", "/docs", vec!["GET", "HEAD", "POST"]),
         ("DELETE", "/docs", vec!["GET", "HEAD", "POST"]),
-        ("POST", "/docs/1", vec!["DELETE", "GET", "HEAD", "PUT"]),
-        ("PATCH", "/docs/1", vec!["DELETE", "GET", "HEAD", "PUT"]),
-        ("BREW", "/docs/1", vec!["DELETE", "GET", "HEAD", "PUT"]),
-        ("get", "/docs/1", vec!["DELETE", "GET", "HEAD", "PUT"]),
+        (
+            "POST",
+            "/docs/1",
+            vec!["DELETE", "GET", "HEAD", "PATCH", "PUT"],
+        ),
+        ("PATCH", "/docs", vec!["GET", "HEAD", "POST"]),
+        (
+            "BREW",
+            "/docs/1",
+            vec!["DELETE", "GET", "HEAD", "PATCH", "PUT"],
+        ),
+        (
+            "get",
+            "/docs/1",
+            vec!["DELETE", "GET", "HEAD", "PATCH", "PUT"],
+        ),
     ] {
         let response = client.plain(method, target, "");
         assert_error(&response, 405);
@@ -590,7 +602,7 @@ fn other_methods_are_refused_with_those_allowed() {
     }
     for (target, expected) in [
         ("/docs", vec!["POST"]),
-        ("/docs/1", vec!["DELETE", "GET", "HEAD", "PUT"]),
+        ("/docs/1", vec!["DELETE", "GET", "HEAD", "PATCH", "PUT"]),
         ("/api", vec!["GET", "POST"]),
         ("/api/cmd", vec!["GET", "POST"]),
     ] {

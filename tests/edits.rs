@@ -183,3 +183,95 @@ fn an_acknowledged_increment_survives_kill_9_and_none_counts_twice() {
         "{count} counted, {acknowledged} acknowledged, {sent} sent"
     );
 }
+
+const MERGE: (&str, &str) = ("Content-Type", "application/merge-patch+json");
+const JSON: (&str, &str) = ("Content-Type", "application/json-patch+json");
+
+#[test]
+fn patches_change_documents_of_all_cores_where_they_name_them() {
+    let data = TempDir::new();
+    let server = serve(&data);
+    let mut client = server.connect();
+    let document = r#"{"z":100000000000000000001,"a":{"\u0041":1e400,"b":1.0},"k":[1,2]}"#;
+    for n in 0..20 {
+        let target = format!("/docs/{n}");
+        let mut patch = |kind, body: &str| client.request("PATCH", &target, &[kind], body);
+        assert_error(&patch(MERGE, "{}"), 404);
+        assert_error(&patch(JSON, "[]"), 404);
+        let created = client.request("PATCH", &target, &[MERGE, ("If-None-Match", "*")], document);
+        assert_eq!(created.status, 201, "{created:?}");
+        assert_eq!(created.header("location"), Some(target.as_str()));
+        let mut patch = |kind, body: &str| client.request("PATCH", &target, &[kind], body);
+        let merged = patch(MERGE, &format!(r#" {{"a": {{"b": null, "n": {n}}}}} "#));
+        assert_eq!(
+            (merged.status, merged.text()),
+            (200, format!(r#"{{"id":{n}}}"#).as_str())
+        );
+        assert_ne!(merged.etag(), created.etag());
+        let unchanged = patch(MERGE, r#"{"k":[1,2],"none":null}"#);
+        assert_eq!((unchanged.status, unchanged.etag()), (200, merged.etag()));
+        let test_fails =
+            r#"[{"op":"add","path":"/k/0","value":0},{"op":"test","path":"/k/0","value":1}]"#;
+        let failed = patch(JSON, test_fails);
+        assert_error_naming(&failed, 409, &["patch[1]"]);
+        assert_eq!(json(&failed.body)["error"], "test_failed");
+        let nowhere = patch(JSON, r#"[{"op":"remove","path":"/none"}]"#);
+        assert_eq!(json(&nowhere.body)["error"], "edit_conflict");
+        let etag = merged.etag();
+        let fields = [JSON, ("If-Match", etag.as_str())];
+        let body = r#"[{"op":"test","path":"/k/1","value":2.0},{"op":"move","from":"/k/1","path":"/k/0"}]"#;
+        let moved = client.request("PATCH", &target, &fields, body);
+        assert_eq!(moved.status, 200, "{moved:?}");
+        assert_error(&client.request("PATCH", &target, &fields, body), 412);
+        let stored = client.get(&target);
+        assert_eq!(stored.etag(), moved.etag());
+        let expected =
+            format!(r#"{{"z":100000000000000000001,"a":{{"\u0041":1e400,"n":{n}}},"k":[2,1]}}"#);
+        assert_eq!(stored.text(), expected);
+    }
+    let undeclared = client.request("PATCH", "/docs/1", &[], "{}");
+    assert_error(&undeclared, 415);
+    let kinds = "application/merge-patch+json, application/json-patch+json";
+    assert_eq!(undeclared.header("accept-patch"), Some(kinds));
+    let options = client.plain("OPTIONS", "/docs/1", "");
+    assert_eq!(options.header("accept-patch"), Some(kinds));
+    assert!(
+        options
+            .header("allow")
+            .is_some_and(|allow| allow.contains("PATCH"))
+    );
+    assert_error(&client.request("PATCH", "/docs/1", &[JSON], "{}"), 400);
+}
+
+#[test]
+fn patches_of_many_connections_all_take_effect_and_survive_kill_9() {
+    let data = TempDir::new();
+    let server = serve(&data);
+    server.connect().put("/docs/list", "[]");
+    let connections = 6;
+    std::thread::scope(|scope| {
+        for connection in 0..connections {
+            let mut client = server.connect();
+            scope.spawn(move || {
+                for n in 0..40 {
+                    let patch =
+                        format!(r#"[{{"op":"add","path":"/-","value":"{connection} {n}"}}]"#);
+                    let response = client.request("PATCH", "/docs/list", &[JSON], &patch);
+                    assert_eq!(response.status, 200, "{response:?}");
+                }
+            });
+        }
+    });
+    server.kill();
+    let server = serve(&data);
+    let list = json(&server.connect().get("/docs/list").body);
+    let list = list.as_array().expect("a list");
+    assert_eq!(list.len(), connections * 40);
+    for connection in 0..connections {
+        let own = format!("{connection} ");
+        let own = list
+            .iter()
+            .filter_map(|entry| entry.as_str()?.strip_prefix(&own));
+        assert!(own.eq((0..40).map(|n| n.to_string())), "in the order sent");
+    }
+}

@@ -30,6 +30,10 @@ fn the_limits_are_those_of_the_code() {
             "| bytes of values on the way of a `pointer=` | {} MiB, or twice the document |",
             limits::POINTER_SCAN_BYTES_MAX >> 20
         ),
+        format!(
+            "| bytes that one patch goes over | {} MiB, or 32 times the document |",
+            limits::EDIT_WORK_BYTES_MAX >> 20
+        ),
         format!("| JSON nesting | {} |", limits::JSON_DEPTH_MAX),
         format!(
             "| requests about many documents under way on a core | {} |",

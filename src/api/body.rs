@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     Code, Problem,
     json::{minify, minify_valid, utf8},
+    problem::ExtraFields,
     visit::{VisitError, members, unquote},
 };
 use crate::{
@@ -35,7 +36,16 @@ pub(super) fn json_body<'r>(request: &'r Request<'_>) -> Result<&'r [u8], Proble
         ));
     }
     for content_type in request.fields.all(Field::ContentType) {
-        check_media_type(content_type)?;
+        let essence = media_type(content_type)?;
+        if !essence.is_empty() && !is_json(essence) {
+            return Err(Problem::new(
+                Code::UnsupportedMediaType,
+                format!(
+                    "the body is declared as {}; send the header Content-Type: application/json",
+                    String::from_utf8_lossy(essence)
+                ),
+            ));
+        }
     }
     for coding in request.fields.all(Field::ContentEncoding) {
         if !coding.eq_ignore_ascii_case(b"identity") && !coding.is_empty() {
@@ -46,6 +56,48 @@ pub(super) fn json_body<'r>(request: &'r Request<'_>) -> Result<&'r [u8], Proble
         }
     }
     Ok(&request.body)
+}
+
+/// What the body of a PATCH can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PatchForm {
+    /// RFC 7396.
+    Merge,
+    /// RFC 6902.
+    Json,
+}
+
+const MERGE_PATCH: &str = "application/merge-patch+json";
+const JSON_PATCH: &str = "application/json-patch+json";
+/// What a PATCH takes (RFC 5789, section 3.1).
+pub(super) const ACCEPT_PATCH: ExtraFields = &[(
+    "Accept-Patch",
+    "application/merge-patch+json, application/json-patch+json",
+)];
+
+/// What kind of patch the body is declared as.
+///
+/// # Errors
+/// 415 names those that there are.
+pub(super) fn patch_form(request: &Request<'_>) -> Result<PatchForm, Problem> {
+    let mut declared = request.fields.all(Field::ContentType);
+    let essence = match (declared.next(), declared.next()) {
+        (Some(content_type), None) => media_type(content_type)?,
+        _ => b"",
+    };
+    if essence.eq_ignore_ascii_case(MERGE_PATCH.as_bytes()) {
+        return Ok(PatchForm::Merge);
+    }
+    if essence.eq_ignore_ascii_case(JSON_PATCH.as_bytes()) {
+        return Ok(PatchForm::Json);
+    }
+    Err(Problem {
+        extra: ACCEPT_PATCH,
+        ..Problem::new(
+            Code::UnsupportedMediaType,
+            format!("a patch is declared as one; send Content-Type: {MERGE_PATCH} or {JSON_PATCH}"),
+        )
+    })
 }
 
 /// The document that the whole body is.
@@ -200,19 +252,11 @@ fn owned(minified: Cow<'_, [u8]>) -> Bytes {
     }
 }
 
-/// Accepts `application/json` and every `+json`, in UTF-8 (RFC 8259, section 8.1).
-fn check_media_type(value: &[u8]) -> Result<(), Problem> {
+/// The media type of a body without its parameters, of which a charset must be UTF-8 (RFC 8259,
+/// section 8.1).
+fn media_type(value: &[u8]) -> Result<&[u8], Problem> {
     let mut parts = value.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
     let essence = parts.next().unwrap_or_default();
-    if !essence.is_empty() && !is_json(essence) {
-        return Err(Problem::new(
-            Code::UnsupportedMediaType,
-            format!(
-                "the body is declared as {}; send the header Content-Type: application/json",
-                String::from_utf8_lossy(essence)
-            ),
-        ));
-    }
     for parameter in parts {
         let mut sides = parameter.splitn(2, |&byte| byte == b'=');
         let (name, value) = (sides.next(), sides.next().unwrap_or_default());
@@ -229,9 +273,10 @@ fn check_media_type(value: &[u8]) -> Result<(), Problem> {
             ));
         }
     }
-    Ok(())
+    Ok(essence)
 }
 
+/// `application/json` and every `+json`.
 fn is_json(essence: &[u8]) -> bool {
     if essence.eq_ignore_ascii_case(b"application/json") {
         return true;

@@ -1,7 +1,45 @@
 //! Edits of documents: what each makes of the document that its owner has.
 
-use super::{Code, Problem, increment::increment};
-use crate::op::{Edit, EditRefusal, EditResult};
+use super::{
+    Code, Problem,
+    body::{PatchForm, document, patch_form},
+    increment::increment,
+    json_patch::{apply, steps},
+    merge::merge,
+};
+use crate::{
+    http::Request,
+    limits::JSON_DEPTH_MAX,
+    op::{Absent, Condition, Edit, EditRefusal, EditResult, Match},
+};
+
+/// The edit that the body of a PATCH under `condition` describes.
+///
+/// # Errors
+/// 415 if it is declared as no kind of patch, 400 if it is not the one it is declared as.
+pub(super) fn patch_of(
+    request: &Request<'_>,
+    condition: Option<&Condition>,
+) -> Result<Edit, Problem> {
+    let form = patch_form(request)?;
+    let patch = document(request)?;
+    match form {
+        PatchForm::Merge => Ok(Edit::Merge {
+            patch,
+            absent: absent_under(condition),
+        }),
+        PatchForm::Json => Ok(Edit::Patch(steps(&patch)?)),
+    }
+}
+
+/// Whether a merge under `condition` makes the document: only if there must be none.
+pub(super) fn absent_under(condition: Option<&Condition>) -> Absent {
+    let if_none_match = condition.and_then(|condition| condition.if_none_match.as_ref());
+    match if_none_match {
+        Some(Match::Any) => Absent::Create,
+        _ => Absent::Missing,
+    }
+}
 
 /// What `edit` makes of `document`, a stored one.
 ///
@@ -11,6 +49,8 @@ pub fn edit(edit: &Edit, document: Option<&[u8]>, document_bytes_max: usize) -> 
     let document = document
         .map(|text| str::from_utf8(text).expect("a stored document was checked to be UTF-8"));
     let edited = match edit {
+        Edit::Merge { patch, absent } => merge(patch, *absent, document)?,
+        Edit::Patch(steps) => apply(steps, document, document_bytes_max)?,
         Edit::Increment(by) => increment(by, document)?,
     };
     match edited {
@@ -22,6 +62,23 @@ pub fn edit(edit: &Edit, document: Option<&[u8]>, document_bytes_max: usize) -> 
 impl From<EditRefusal> for Problem {
     fn from(refusal: EditRefusal) -> Problem {
         match refusal {
+            EditRefusal::TestFailed { step } => Problem::new(
+                Code::TestFailed,
+                format!("patch[{step}]: the test does not hold; nothing was changed"),
+            ),
+            EditRefusal::NoTarget { step } => Problem::new(
+                Code::EditConflict,
+                format!(
+                    "patch[{step}]: its path or from leads nowhere in the document; nothing was changed"
+                ),
+            ),
+            EditRefusal::TooDeep { step } => Problem::new(
+                Code::EditConflict,
+                format!(
+                    "patch[{step}]: lists and objects would nest deeper than {JSON_DEPTH_MAX}; \
+                     nothing was changed"
+                ),
+            ),
             EditRefusal::NoSuchPart => Problem::new(
                 Code::NoSuchPart,
                 "the document has nothing at the pointer; send default to begin with",
@@ -42,8 +99,9 @@ impl From<EditRefusal> for Problem {
             ),
             EditRefusal::TooLarge => Problem::new(
                 Code::EditTooLarge,
-                "the document would have more bytes than a body may, or the way to the part is too \
-                 long; nothing was changed; keep parts in documents of their own",
+                "the document would have more bytes than a body may, or the edit goes over too many \
+                 of them; nothing was changed; send fewer operations at once, or keep parts in \
+                 documents of their own",
             ),
         }
     }

@@ -6,7 +6,7 @@
 //! characters, numbers by their digits as written (`1.0` is not `1`). What a
 //! text with a key twice means is up to its reader, so it equals only itself.
 
-use super::{json::string_end, visit::unquote};
+use super::{json::string_end, number, visit::unquote};
 use crate::limits::JSON_DEPTH_MAX;
 
 /// Whether `a` and `b`, minified and valid JSON, are equal as JSON.
@@ -20,12 +20,31 @@ pub fn same_document(a: &[u8], b: &[u8]) -> bool {
         return true;
     }
     if may_be_equal(a, b) {
-        return match (canonical(a), canonical(b)) {
-            (Some(a), Some(b)) => a == b,
-            _ => false,
-        };
+        return have_one_form(a, b, Numbers::AsWritten);
     }
     false
+}
+
+/// Whether `a` and `b`, minified and valid JSON, have one value: as [`same_document`], but
+/// numbers by their value (RFC 6902, section 4.6).
+pub(super) fn same_value(a: &[u8], b: &[u8]) -> bool {
+    a == b || have_one_form(a, b, Numbers::ByValue)
+}
+
+/// What numbers are compared by.
+#[derive(Clone, Copy)]
+enum Numbers {
+    /// Their digits.
+    AsWritten,
+    /// What they mean.
+    ByValue,
+}
+
+fn have_one_form(a: &[u8], b: &[u8], numbers: Numbers) -> bool {
+    match (canonical(a, numbers), canonical(b, numbers)) {
+        (Some(a), Some(b)) => a == b,
+        _ => false,
+    }
 }
 
 /// A cheap test that every two equal documents pass.
@@ -53,8 +72,9 @@ fn sums(text: &[u8]) -> (u64, u64) {
 /// A form that equal documents share and different ones do not.
 ///
 /// `None` if a key stands twice in an object (or the text is not valid JSON).
-fn canonical(text: &[u8]) -> Option<Vec<u8>> {
+fn canonical(text: &[u8], numbers: Numbers) -> Option<Vec<u8>> {
     let mut writer = Canonical {
+        numbers,
         text,
         at: 0,
         out: Vec::with_capacity(text.len() * 2),
@@ -68,6 +88,7 @@ fn canonical(text: &[u8]) -> Option<Vec<u8>> {
 /// Scalars end with a comma and strings begin with their length, so no form is
 /// the beginning of another one, and forms in a row can be told apart.
 struct Canonical<'t> {
+    numbers: Numbers,
     text: &'t [u8],
     at: usize,
     out: Vec<u8>,
@@ -92,7 +113,12 @@ impl Canonical<'_> {
                 let is_end = |byte: &u8| matches!(byte, b',' | b']' | b'}');
                 let length = rest.iter().position(is_end).unwrap_or(rest.len());
                 (length > 0).then_some(())?;
-                self.out.extend_from_slice(rest.get(..length)?);
+                match (self.numbers, rest.get(..length)?) {
+                    (Numbers::ByValue, number @ [b'-' | b'0'..=b'9', ..]) => {
+                        number::write_value(number, &mut self.out);
+                    }
+                    (_, word) => self.out.extend_from_slice(word),
+                }
                 self.out.push(b',');
                 self.at += length;
                 Some(())
@@ -371,7 +397,7 @@ mod tests {
             let value = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).ok();
             for b in [swapped, written(&other, &choices).into_bytes()] {
                 let is_minified = super::super::json::minify(&b).is_ok_and(|m| *m == b);
-                if is_minified && canonical(&b).is_some() {
+                if is_minified && canonical(&b, Numbers::AsWritten).is_some() {
                     let expected = value(a.as_bytes()) == value(&b);
                     let got = same_document(a.as_bytes(), &b);
                     prop_assert_eq!(got, expected, "{} {:?}", a, String::from_utf8_lossy(&b));

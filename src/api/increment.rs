@@ -7,7 +7,8 @@ use super::{
     body::{json_body, pick_only},
     json::utf8,
     pointer::{TooLong, find, pointer},
-    visit::{unquote, write_string},
+    tree::quoted,
+    visit::unquote,
 };
 use crate::{
     http::Request,
@@ -129,11 +130,9 @@ fn with_member(
     let start = object.as_ptr().addr() - document.as_ptr().addr();
     // A stored document has no white space, so that the object ends with its brace.
     let (before, after) = document.split_at(start + object.len() - 1);
-    let mut name = Vec::new();
-    write_string(key, &mut name);
-    let name = str::from_utf8(&name).expect("a string has a form in UTF-8");
+    let name = quoted(key);
     let comma = if object == "{}" { "" } else { "," };
-    Ok([before, comma, name, ":", value, after].concat())
+    Ok([before, comma, &name, ":", value, after].concat())
 }
 
 impl From<TooLong> for EditRefusal {

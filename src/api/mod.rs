@@ -14,8 +14,11 @@ mod edit;
 mod equality;
 mod increment;
 mod json;
+mod json_patch;
 mod list;
 mod many;
+mod merge;
+mod number;
 mod part;
 mod plan;
 mod pointer;
@@ -24,7 +27,9 @@ mod render;
 mod report;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod visit;
+mod work;
 
 pub use edit::edit;
 pub use equality::same_document;

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::{
     Code, Problem,
     batch::plan_batch,
-    body::{document, envelope, json_body},
+    body::{ACCEPT_PATCH, document, envelope, json_body},
     command::{command, given_twice},
+    edit::patch_of,
     increment::increment_of,
     list::{ListRender, plan_documents},
     many::ManyRender,
@@ -98,8 +99,13 @@ pub enum Report {
 /// A response that depends on nothing but the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// 204 to an OPTIONS, with these methods as `Allow`.
-    Options(&'static str),
+    /// 204 to an OPTIONS.
+    Options {
+        /// The methods of the path, as `Allow`.
+        allow: &'static str,
+        /// Further fields, name and value.
+        extra: &'static [(&'static str, &'static str)],
+    },
 }
 
 /// What a path leads to.
@@ -134,6 +140,7 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
     match (route, request.method) {
         (Route::Document(segment), Method::Get | Method::Head) => get_document(request, segment),
         (Route::Document(segment), Method::Put) => put_document(request, segment),
+        (Route::Document(segment), Method::Patch) => patch_document(request, segment),
         (Route::Document(segment), Method::Delete) => delete_document(request, segment),
         (Route::Increment(segment), Method::Post) => increment_document(request, segment),
         (Route::Documents, Method::Post) => create_document(request),
@@ -146,7 +153,13 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
             report,
             body_mode: BodyMode::of(request.method),
         }),
-        (_, Method::Options) => Ok(Plan::Answer(Answer::Options(route.allow()))),
+        (_, Method::Options) => Ok(Plan::Answer(Answer::Options {
+            allow: route.allow(),
+            extra: match route {
+                Route::Document(_) => ACCEPT_PATCH,
+                _ => &[],
+            },
+        })),
         _ => Err(Problem::method_not_allowed(route.allow())),
     }
 }
@@ -181,12 +194,12 @@ impl<'r> Route<'r> {
     /// The methods that the path takes, as `Allow` lists them.
     fn allow(self) -> &'static str {
         match self {
-            Route::Server => "GET, HEAD, POST, PUT, DELETE, OPTIONS",
+            Route::Server => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
             Route::Api | Route::Command => "GET, HEAD, POST, OPTIONS",
             Route::Report(_) => "GET, HEAD, OPTIONS",
             Route::Documents => "GET, HEAD, POST, OPTIONS",
             Route::Batch | Route::Increment(_) => "POST, OPTIONS",
-            Route::Document(_) => "GET, HEAD, PUT, DELETE, OPTIONS",
+            Route::Document(_) => "GET, HEAD, PUT, PATCH, DELETE, OPTIONS",
         }
     }
 }
@@ -224,6 +237,19 @@ fn put_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
             chosen: Chosen::ByClient,
         },
         render: Render::new(request.method, Some(id), Face::Put),
+    })
+}
+
+fn patch_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
+    let id = path_id(segment)?;
+    let condition = condition(request)?;
+    Ok(Plan::Run {
+        op: Op::Edit {
+            id: id.clone(),
+            edit: patch_of(request, condition.as_deref())?,
+            condition,
+        },
+        render: Render::new(request.method, Some(id), Face::Patch),
     })
 }
 

@@ -64,6 +64,8 @@ codes! {
     MethodNotAllowed = "method_not_allowed" MethodNotAllowed,
     /// The document has no place for what an edit would write.
     EditConflict = "edit_conflict" Conflict,
+    /// A test of a JSON patch does not hold.
+    TestFailed = "test_failed" Conflict,
     /// What would be counted up is no integer of 64 bits.
     NotAnInteger = "not_an_integer" Conflict,
     /// The sum has more than 64 bits.
@@ -92,6 +94,9 @@ codes! {
     IdsExhausted = "ids_exhausted" InsufficientStorage,
 }
 
+/// Names and values of header fields that a response has beside those of its kind.
+pub(super) type ExtraFields = &'static [(&'static str, &'static str)];
+
 /// An error response before it is rendered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -105,6 +110,8 @@ pub struct Problem {
     pub allow: Option<&'static str>,
     /// `Retry-After`, in seconds.
     pub retry_after_s: Option<u32>,
+    /// Further fields.
+    pub extra: ExtraFields,
 }
 
 impl Problem {
@@ -118,6 +125,7 @@ impl Problem {
             message: message.into(),
             allow: None,
             retry_after_s: (status == Status::ServiceUnavailable).then_some(RETRY_AFTER_S),
+            extra: &[],
         }
     }
 
@@ -177,6 +185,7 @@ impl From<Fault> for Problem {
             message: fault.message,
             allow: None,
             retry_after_s: None,
+            extra: &[],
         }
     }
 }

@@ -57,6 +57,8 @@ pub(super) enum Face {
     Put,
     /// `POST /docs`.
     Create,
+    /// `PATCH /docs/ID`.
+    Patch,
     /// `POST /docs/ID/increment`.
     Increment,
     /// `DELETE /docs/ID`.
@@ -135,10 +137,19 @@ pub fn render(
             }
         }
         // RFC 9110, section 13.2.1: without a document, conditions of a read do not matter.
-        (Face::Document { .. } | Face::Increment | Face::Delete, Outcome::Missing) => {
+        (
+            Face::Document { .. } | Face::Patch | Face::Increment | Face::Delete,
+            Outcome::Missing,
+        ) => {
             reply.problem(&Problem::not_found(id()));
         }
-        (Face::Put | Face::Create, Outcome::Stored { created, version }) => {
+        (Face::Put | Face::Create, Outcome::Stored { created, version })
+        | (
+            Face::Patch,
+            Outcome::Edited {
+                created, version, ..
+            },
+        ) => {
             reply.head.etag = Some(*version);
             reply.stored(id(), *created, &[b"{\"id\":", &id_json(id()), b"}"]);
         }
@@ -197,10 +208,17 @@ pub(super) fn read_verdict(condition: Option<&Condition>, version: Version) -> R
 
 /// Appends the whole response of an [`Answer`] to `out`.
 pub fn render_answer(answer: &Answer, context: &ReplyContext<'_>, out: &mut Vec<u8>) {
-    let Answer::Options(allow) = answer;
+    let Answer::Options { allow, extra } = answer;
     let head = ResponseHead::new(Status::NoContent, context.date, context.persistence);
     let allow = Some(*allow);
-    write_head(out, &ResponseHead { allow, ..head });
+    write_head(
+        out,
+        &ResponseHead {
+            allow,
+            extra,
+            ..head
+        },
+    );
 }
 
 /// Appends the whole response for `problem` to `out`.
@@ -278,6 +296,7 @@ impl<'a, 'o> Reply<'a, 'o> {
     pub(super) fn problem(mut self, problem: &Problem) {
         self.head.allow = problem.allow;
         self.head.retry_after_s = problem.retry_after_s;
+        self.head.extra = problem.extra;
         let mut message = Vec::with_capacity(problem.message.len() + 2);
         write_string(&problem.message, &mut message);
         let code = problem.code.as_bytes();

@@ -8,8 +8,39 @@ use bytes::Bytes;
 /// A change of a document that depends on what the document is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
+    /// Sets and removes members of objects (RFC 7396).
+    Merge {
+        /// Valid JSON without insignificant white space.
+        patch: Bytes,
+        /// What comes of it if there is no document.
+        absent: Absent,
+    },
+    /// Takes steps in order, all of them or none (RFC 6902).
+    Patch(Box<[PatchStep]>),
     /// Adds to an integer in the document.
     Increment(Box<Increment>),
+}
+
+/// What comes of a merge if there is no document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// Nothing: the document is missing.
+    Missing,
+    /// A document that has what the patch sets.
+    Create,
+}
+
+/// One operation of a JSON patch (RFC 6902, section 4); values are valid JSON without
+/// insignificant white space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each name is that of the RFC")]
+pub enum PatchStep {
+    Add { path: Pointer, value: Bytes },
+    Remove { path: Pointer },
+    Replace { path: Pointer, value: Bytes },
+    Move { from: Pointer, path: Pointer },
+    Copy { from: Pointer, path: Pointer },
+    Test { path: Pointer, value: Bytes },
 }
 
 /// The place of a value in a document (RFC 6901): the keys and indexes that lead to it,
@@ -43,6 +74,21 @@ pub type EditResult = Result<Option<Edited>, EditRefusal>;
 /// Why an edit has no result; the document stays as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EditRefusal {
+    /// A test of a patch does not hold.
+    TestFailed {
+        /// Which step, from 0.
+        step: u32,
+    },
+    /// The document has no place for a step of a patch.
+    NoTarget {
+        /// Which step, from 0.
+        step: u32,
+    },
+    /// The document would nest too deep.
+    TooDeep {
+        /// After which step, from 0.
+        step: u32,
+    },
     /// The document has nothing at the pointer.
     NoSuchPart,
     /// The value would be a member of something that is not an object, or is not there.
@@ -51,6 +97,6 @@ pub enum EditRefusal {
     NotAnInteger,
     /// The sum has more than 64 bits.
     Overflow,
-    /// The document would be too large, or the way to its parts is too long.
+    /// The document would be too large, or the edit costs too much.
     TooLarge,
 }

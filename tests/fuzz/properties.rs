@@ -223,28 +223,29 @@ fn depth(value: &serde_json::Value) -> usize {
 }
 
 /// The API: any request has a plan or a problem, and what would be stored is
-/// minified JSON. The first byte chooses the method and the path.
+/// minified JSON, also what an edit makes of a document. The first byte chooses the method and the path.
 pub fn api(input: &[u8]) {
-    const HEADS: [&str; 12] = [
+    const HEADS: [&str; 13] = [
         "POST /api HTTP/1.1",
         "POST /api/cmd HTTP/1.1",
         "GET /api/cmd HTTP/1.1",
         "POST /docs HTTP/1.1",
         "PUT /docs/1 HTTP/1.1",
         "PUT /docs/name HTTP/1.1",
-        "PATCH /docs/1 HTTP/1.1",
+        "PATCH /docs/1 HTTP/1.1\r\nContent-Type: application/merge-patch+json",
         "POST /docs/1/increment HTTP/1.1",
         "POST /batch HTTP/1.1",
         "GET /docs/",
         "GET /api?",
         "GET /api/cmd?",
+        "PATCH /docs/1 HTTP/1.1\r\nContent-Type: application/json-patch+json",
     ];
     let Some((&choice, bytes)) = input.split_first() else {
         return;
     };
     let head = HEADS[usize::from(choice) % HEADS.len()];
     let mut text = head.as_bytes().to_vec();
-    if head.ends_with("1.1") {
+    if head.contains(" HTTP/1.1") {
         text.extend_from_slice(
             format!("\r\nHost: h\r\nContent-Length: {}\r\n\r\n", bytes.len()).as_bytes(),
         );
@@ -266,6 +267,18 @@ pub fn api(input: &[u8]) {
         })
         | Ok(api::Plan::Create { document, .. }) => {
             assert_eq!(api::minify(&document).as_deref(), Ok(&*document));
+        }
+        Ok(api::Plan::Run {
+            op: Op::Edit { edit, .. },
+            ..
+        }) => {
+            const DOCUMENT: &[u8] = br#"{"a":{"b":[1,{"c":null}],"a":"x"},"b":2,"b":[],"":1e400}"#;
+            for document in [None, Some(DOCUMENT), Some(b"7"), Some(b"[1,[2],{}]")] {
+                if let Ok(Some(edited)) = api::edit(&edit, document, BODY_BYTES_MAX_CEILING) {
+                    let document = &*edited.document;
+                    assert_eq!(api::minify(document).as_deref(), Ok(document));
+                }
+            }
         }
         Ok(_) => {}
         Err(problem) => {

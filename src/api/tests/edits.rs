@@ -1,7 +1,9 @@
-//! Edits: `POST /docs/ID/increment`.
+//! Edits: `PATCH /docs/ID` and `POST /docs/ID/increment`.
 
 use super::*;
-use crate::op::{Condition, Edit, EditRefusal, Increment, Pointer, Refusal};
+use crate::op::{
+    Absent, Condition, Edit, EditRefusal, Increment, Match, PatchStep, Pointer, Refusal,
+};
 
 fn edited(created: bool, shown: &'static str) -> Outcome {
     Outcome::Edited {
@@ -125,5 +127,143 @@ fn an_increment_that_is_not_one_is_refused() {
         Ask("POST /docs/1/decrement", &[], ""),
         "404 no_such_route",
         "%2F",
+    );
+}
+
+const MERGE: &str = "Content-Type: application/merge-patch+json";
+const JSON: &str = "Content-Type: application/json-patch+json; charset=UTF-8";
+
+#[test]
+fn a_merge_patch_is_planned_and_creates_only_if_there_must_be_no_document() {
+    let expected = |absent, condition: Option<Condition>| Op::Edit {
+        id: name("a"),
+        edit: Edit::Merge {
+            patch: r#"{"k":1.0}"#.into(),
+            absent,
+        },
+        condition: condition.map(Box::new),
+    };
+    let ask = |fields| op(Ask("PATCH /docs/a", fields, r#" { "k" : 1.0 } "#).plan());
+    assert_eq!(ask(&[MERGE]), expected(Absent::Missing, None));
+    assert_eq!(
+        ask(&[MERGE, "If-None-Match: *"]),
+        expected(Absent::Create, Some(Condition::absent()))
+    );
+    let other = Condition {
+        if_match: None,
+        if_none_match: Some(Match::Versions(Box::new([Version(7)]))),
+    };
+    assert_eq!(
+        ask(&[MERGE, "If-None-Match: \"7\""]),
+        expected(Absent::Missing, Some(other))
+    );
+}
+
+#[test]
+fn a_json_patch_is_planned_as_its_steps() {
+    let body = r#"[{"op":"add","path":"/a~1b/-","value":{ "n" : 1.0 }},
+        {"path":"/x","from":"","op":"copy"}]"#;
+    let pointer = |tokens: &[&str]| Pointer(tokens.iter().map(|token| Box::from(*token)).collect());
+    let steps = [
+        PatchStep::Add {
+            path: pointer(&["a/b", "-"]),
+            value: r#"{"n":1.0}"#.into(),
+        },
+        PatchStep::Copy {
+            from: pointer(&[]),
+            path: pointer(&["x"]),
+        },
+    ];
+    let expected = Op::Edit {
+        id: Id::Integer(1),
+        edit: Edit::Patch(Box::new(steps)),
+        condition: None,
+    };
+    assert_eq!(op(Ask("PATCH /docs/1", &[JSON], body).plan()), expected);
+}
+
+#[test]
+fn a_patch_answers_as_a_put_does() {
+    let ask = Ask("PATCH /docs/12", &[MERGE], "{}");
+    let body = r#"{"id":12}"#;
+    check(
+        ask,
+        &edited(false, ""),
+        &format!("200; ETag: \"7\" | {body}"),
+    );
+    check(
+        ask,
+        &edited(true, ""),
+        &format!("201; ETag: \"7\"; Location: /docs/12 | {body}"),
+    );
+    let missing = r#"404 | {"error":"not_found","message":"no document 12"}"#;
+    check(ask, &Outcome::Missing, missing);
+    for (refusal, expected, part) in [
+        (
+            EditRefusal::TestFailed { step: 3 },
+            "409 | {\"error\":\"test_failed\",",
+            "patch[3]",
+        ),
+        (
+            EditRefusal::NoTarget { step: 4 },
+            "409 | {\"error\":\"edit_conflict\",",
+            "patch[4]",
+        ),
+        (
+            EditRefusal::TooDeep { step: 5 },
+            "409 | {\"error\":\"edit_conflict\",",
+            "deeper than 100",
+        ),
+    ] {
+        let response = ask.response(&Outcome::Refused(Refusal::Edit(refusal)));
+        assert!(response.starts_with(expected), "{response}");
+        assert!(response.contains(part), "{response}");
+    }
+}
+
+#[test]
+fn a_patch_that_is_not_declared_as_one_is_415_with_those_that_there_are() {
+    for fields in [
+        &[][..],
+        &["Content-Type: application/json"],
+        &["Content-Type:"],
+        &[
+            "Content-Type: application/merge-patch+json",
+            "Content-Type: application/json",
+        ],
+        &["Content-Type: application/merge-patch"],
+    ] {
+        let response = Ask("PATCH /docs/1", fields, "{}").response(&edited(false, ""));
+        let expected = "415; Accept-Patch: application/merge-patch+json, \
+             application/json-patch+json | {\"error\":\"unsupported_media_type\"";
+        assert!(response.starts_with(expected), "{fields:?}: {response}");
+    }
+    let latin = ["Content-Type: application/merge-patch+json; charset=latin1"];
+    check_refused(
+        Ask("PATCH /docs/1", &latin, "{}"),
+        "415 unsupported_media_type",
+        "charset",
+    );
+    check_refused(Ask("PATCH /docs/1", &[MERGE], "{"), "400 bad_json", "EOF");
+    check_refused(
+        Ask("PATCH /docs/1", &[MERGE], ""),
+        "400 missing_field",
+        "empty",
+    );
+    check_refused(
+        Ask("PATCH /docs/1", &[JSON], "{}"),
+        "400 bad_request",
+        "list of operations",
+    );
+    let misspelt = r#"[{"op":"add","path":"/a"}]"#;
+    check_refused(
+        Ask("PATCH /docs/1", &[JSON], misspelt),
+        "400 missing_field",
+        "patch[0]",
+    );
+    check_refused(
+        Ask("PATCH /docs/1", &[MERGE, "If-Match: 7"], "{}"),
+        "400 bad_request",
+        "If-Match",
     );
 }
