@@ -28,6 +28,8 @@ pub const JSON_DEPTH_MAX: usize = 100;
 pub const POINTER_SCAN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX_DEFAULT;
 /// Bytes that one edit of a document goes over, unless 32 times the document is more (413 beyond).
 pub const EDIT_WORK_BYTES_MAX: usize = 32 * BODY_BYTES_MAX_DEFAULT;
+/// Bytes that the edits of one batch go over on one core before further ones are 413.
+pub const EDITS_WORK_BYTES_MAX: u64 = EDIT_WORK_BYTES_MAX as u64;
 /// Operations of one JSON patch (400 beyond).
 pub const PATCH_STEPS_MAX: usize = 10_000;
 /// Bytes of a name (an id that is not an integer).

@@ -8,7 +8,9 @@ mod edit;
 
 use bytes::Bytes;
 
-pub use edit::{Absent, Edit, EditRefusal, EditResult, Edited, Increment, PatchStep, Pointer};
+pub use edit::{
+    Absent, Attempt, Edit, EditRefusal, EditResult, Edited, Increment, PatchStep, Pointer,
+};
 
 use crate::id::Id;
 

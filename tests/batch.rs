@@ -152,7 +152,7 @@ fn a_batch_is_checked_whole_and_the_fault_is_named_by_its_place() {
     );
     let deep = format!(r#"{{"put":{{"id":2,"data":{deep}}}}}"#);
     for (op, words) in [
-        ("1", &["ops[1]", "get, put, delete"][..]),
+        ("1", &["ops[1]", "get, put, patch, increment, delete"][..]),
         ("{}", &["ops[1]"]),
         (r#"{"get":{"id":1},"put":{"id":1,"data":1}}"#, &["ops[1]"]),
         (r#"{"frob":{"id":1}}"#, &["ops[1]"]),
@@ -189,6 +189,27 @@ fn a_batch_is_checked_whole_and_the_fault_is_named_by_its_place() {
             r#"{"put":{"id":null,"data":1,"if_none_match":"*"}}"#,
             &["ops[1]", "if_none_match"],
         ),
+        (r#"{"patch":{"merge":{}}}"#, &["ops[1]", "id"]),
+        (r#"{"patch":{"id":1}}"#, &["ops[1]", "merge", "json_patch"]),
+        (
+            r#"{"patch":{"id":1,"merge":{},"json_patch":[]}}"#,
+            &["ops[1]", "one of"],
+        ),
+        (
+            r#"{"patch":{"id":1,"json_patch":[{"op":"add","path":"/a"}]}}"#,
+            &["ops[1]", "patch[0]", "value"],
+        ),
+        (
+            r#"{"patch":{"id":1,"merge":{},"if_match":1}}"#,
+            &["ops[1]", "if_match"],
+        ),
+        (r#"{"increment":{"by":1}}"#, &["ops[1]", "id"]),
+        (r#"{"increment":{"id":1,"by":0.5}}"#, &["ops[1]", "by"]),
+        (
+            r#"{"increment":{"id":1,"pointer":"n"}}"#,
+            &["ops[1]", "pointer"],
+        ),
+        (r#"{"increment":{"id":1,"from":1}}"#, &["ops[1]", "from"]),
         (r#"{"delete":{"data":1}}"#, &["ops[1]", "data"]),
         (r#"{"delete":{}}"#, &["ops[1]", "id"]),
         (deep.as_str(), &["ops[1]", "deeper", "at byte 15"]),
@@ -373,4 +394,69 @@ fn a_batch_takes_its_turn_among_pipelined_requests() {
         assert_eq!(results["results"][0]["data"], n);
         assert_eq!(client.read(Expected::Body).text(), n.to_string());
     }
+}
+
+#[test]
+fn edits_of_a_batch_go_on_from_one_another_on_every_core() {
+    for cores in [1, 3] {
+        let data = TempDir::new();
+        let server = serve(&data, cores);
+        let mut client = server.connect();
+        let mut ops = Vec::new();
+        for id in 0..10 {
+            ops.push(format!(r#"{{"increment":{{"id":{id}}}}}"#));
+            ops.push(format!(
+                r#"{{"patch":{{"id":{id},"merge":{{"a":[1.50],"z":null}},"if_none_match":"*"}}}}"#
+            ));
+            ops.push(format!(
+                r#"{{"increment":{{"id":{id},"pointer":"/n","by":5,"default":{id}}}}}"#
+            ));
+            ops.push(format!(
+                r#"{{"patch":{{"id":{id},"json_patch":[{{"op":"test","path":"/n","value":{}}},
+                    {{"op":"move","from":"/n","path":"/a/0"}}]}}}}"#,
+                id + 5
+            ));
+            ops.push(format!(
+                r#"{{"patch":{{"id":{id},"json_patch":[{{"op":"test","path":"/n","value":1}}]}}}}"#
+            ));
+            ops.push(format!(
+                r#"{{"patch":{{"id":{id},"merge":{{}},"if_match":"\"0\""}}}}"#
+            ));
+            ops.push(format!(r#"{{"get":{{"id":{id}}}}}"#));
+        }
+        let results = results(&mut client, format!(r#"{{"ops":[{}]}}"#, ops.join(",")));
+        for (id, results) in (0..10).zip(results.chunks(7)) {
+            let statuses = results.iter().map(|result| result["status"].as_u64());
+            let expected = [404, 201, 200, 200, 409, 412, 200].map(Some);
+            assert!(statuses.eq(expected), "{cores} cores: {results:?}");
+            assert_eq!(results[2]["value"], id + 5);
+            assert_eq!(results[4]["error"], "edit_conflict");
+            let data = format!(r#"{{"a":[{},1.50]}}"#, id + 5);
+            assert_eq!(results[6]["data"].to_string(), data);
+            assert_eq!(results[6]["etag"], results[3]["etag"]);
+            let etag = client.get(&format!("/docs/{id}")).etag();
+            assert_eq!(results[6]["etag"], etag);
+        }
+        server.stop();
+    }
+}
+
+#[test]
+fn edits_of_a_batch_that_cost_too_much_together_are_refused_from_there() {
+    let data = TempDir::new();
+    let server = serve(&data, 1);
+    let mut client = server.connect();
+    // Two bytes an element: opened for a change, each takes many times that.
+    let list = format!("[{}1]", "1,".repeat(1 << 20));
+    assert_eq!(client.put("/docs/list", &list).status, 201);
+    let failing = r#"{"patch":{"id":"list","json_patch":[{"op":"remove","path":"/x"}]}}"#;
+    let ops = vec![failing; 100].join(",");
+    let got = statuses(&mut client, &format!(r#"{ops},{{"get":{{"id":1}}}}"#));
+    let tried = got.iter().take_while(|status| **status == 409).count();
+    assert!((3..50).contains(&tried), "{tried} were tried");
+    assert!(
+        got[tried..100].iter().all(|status| *status == 413),
+        "{got:?}"
+    );
+    assert_eq!(got[100], 404, "what is no edit goes on");
 }

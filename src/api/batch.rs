@@ -6,7 +6,10 @@
 use super::{
     BodyMode, Code, Element, Gathering, Plan, Problem,
     body::{document_within, json_body, json_id, pick_only},
+    edit::absent_under,
+    increment::increment_with,
     json::utf8,
+    json_patch::steps,
     many::{ElementFace, ManyRender},
     visit::{VisitError, elements, members, unquote},
 };
@@ -14,7 +17,7 @@ use crate::{
     http::{EntityTags, Field, Request},
     id::Id,
     limits::BATCH_OPS_MAX,
-    op::{Chosen, Condition, Match, Op},
+    op::{Chosen, Condition, Edit, Match, Op},
 };
 
 /// Plans `POST /batch`.
@@ -118,6 +121,48 @@ fn operation(raw: &str, body: &str) -> Result<(Element, ElementFace), Problem> {
             };
             Ok((element, ElementFace::Put))
         }
+        b"patch" => {
+            let names = ["id", "merge", "json_patch", "if_match", "if_none_match"];
+            let [id, merge, json_patch, conditions @ ..] = pick_only(fields, names, "patch")?;
+            let condition = condition(conditions)?;
+            let edit = match (merge, json_patch) {
+                (Some(merge), None) => Edit::Merge {
+                    patch: document_within(body, merge)?,
+                    absent: absent_under(condition.as_deref()),
+                },
+                (None, Some(patch)) => Edit::Patch(steps(&document_within(body, patch)?)?),
+                _ => {
+                    return Err(Problem::new(
+                        Code::BadRequest,
+                        "a patch has one of merge (RFC 7396) and json_patch (RFC 6902)",
+                    ));
+                }
+            };
+            let op = Op::Edit {
+                id: named(id)?,
+                edit,
+                condition,
+            };
+            Ok((Element::Run(op), ElementFace::Patch))
+        }
+        b"increment" => {
+            let names = [
+                "id",
+                "pointer",
+                "by",
+                "default",
+                "if_match",
+                "if_none_match",
+            ];
+            let [id, pointer, by, default, conditions @ ..] =
+                pick_only(fields, names, "increment")?;
+            let op = Op::Edit {
+                id: named(id)?,
+                edit: Edit::Increment(Box::new(increment_with([pointer, by, default])?)),
+                condition: condition(conditions)?,
+            };
+            Ok((Element::Run(op), ElementFace::Increment))
+        }
         b"delete" => {
             let [id, conditions @ ..] =
                 pick_only(fields, ["id", "if_match", "if_none_match"], "delete")?;
@@ -134,7 +179,7 @@ fn operation(raw: &str, body: &str) -> Result<(Element, ElementFace), Problem> {
 fn no_operation() -> Problem {
     Problem::new(
         Code::BadRequest,
-        "not an operation; send an object with one of get, put, delete, like {\"get\":{\"id\":1}}",
+        "not an operation; send an object with one of get, put, patch, increment, delete, like {\"get\":{\"id\":1}}",
     )
 }
 

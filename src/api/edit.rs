@@ -6,11 +6,12 @@ use super::{
     increment::increment,
     json_patch::{apply, steps},
     merge::merge,
+    work::Work,
 };
 use crate::{
     http::Request,
-    limits::JSON_DEPTH_MAX,
-    op::{Absent, Condition, Edit, EditRefusal, EditResult, Match},
+    limits::{EDIT_WORK_BYTES_MAX, JSON_DEPTH_MAX},
+    op::{Absent, Attempt, Condition, Edit, EditRefusal, EditResult, Match},
 };
 
 /// The edit that the body of a PATCH under `condition` describes.
@@ -41,17 +42,29 @@ pub(super) fn absent_under(condition: Option<&Condition>) -> Absent {
     }
 }
 
-/// What `edit` makes of `document`, a stored one.
-///
-/// # Errors
-/// [`EditRefusal`]: there is no result, or it has more than `document_bytes_max` bytes.
-pub fn edit(edit: &Edit, document: Option<&[u8]>, document_bytes_max: usize) -> EditResult {
+/// What `edit` makes of `document`, a stored one: of at most `document_bytes_max` bytes.
+#[must_use]
+pub fn edit(edit: &Edit, document: Option<&[u8]>, document_bytes_max: usize) -> Attempt {
+    let document_bytes = document.map_or(0, <[u8]>::len);
+    let mut work = Work::up_to(EDIT_WORK_BYTES_MAX.max(32 * document_bytes));
+    Attempt {
+        result: result(edit, document, document_bytes_max, &mut work),
+        work_bytes: work.spent(),
+    }
+}
+
+fn result(
+    edit: &Edit,
+    document: Option<&[u8]>,
+    document_bytes_max: usize,
+    work: &mut Work,
+) -> EditResult {
     let document = document
         .map(|text| str::from_utf8(text).expect("a stored document was checked to be UTF-8"));
     let edited = match edit {
-        Edit::Merge { patch, absent } => merge(patch, *absent, document)?,
-        Edit::Patch(steps) => apply(steps, document, document_bytes_max)?,
-        Edit::Increment(by) => increment(by, document)?,
+        Edit::Merge { patch, absent } => merge(patch, *absent, document, work)?,
+        Edit::Patch(steps) => apply(steps, document, document_bytes_max, work)?,
+        Edit::Increment(by) => increment(by, document, work)?,
     };
     match edited {
         Some(edited) if edited.document.len() > document_bytes_max => Err(EditRefusal::TooLarge),

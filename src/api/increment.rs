@@ -6,9 +6,10 @@ use super::{
     Code, Problem,
     body::{json_body, pick_only},
     json::utf8,
-    pointer::{TooLong, find, pointer},
+    pointer::{find, pointer},
     tree::quoted,
     visit::unquote,
+    work::Work,
 };
 use crate::{
     http::Request,
@@ -80,15 +81,20 @@ fn integer(raw: &str) -> Option<i64> {
 }
 
 /// What `increment` makes of `document`.
-pub(super) fn increment(increment: &Increment, document: Option<&str>) -> EditResult {
+pub(super) fn increment(
+    increment: &Increment,
+    document: Option<&str>,
+    work: &mut Work,
+) -> EditResult {
     let tokens = &increment.pointer.0;
     let sum_with = |before: i64| {
         let sum = before.checked_add(increment.by);
         sum.map(|sum| sum.to_string()).ok_or(EditRefusal::Overflow)
     };
+    work.spend(document.map_or(0, str::len))?;
     let found = match document {
         None => None,
-        Some(document) => find(document, tokens)?,
+        Some(document) => find(document, tokens, work)?,
     };
     let (document, sum) = match (document, found, increment.default) {
         (Some(document), Some(value), _) => {
@@ -104,7 +110,7 @@ pub(super) fn increment(increment: &Increment, document: Option<&str>) -> EditRe
             let document = match (document, &**tokens) {
                 (None, []) => sum.clone(),
                 (document, [parents @ .., key]) => {
-                    with_member(document.unwrap_or("{}"), parents, key, &sum)?
+                    with_member(document.unwrap_or("{}"), parents, key, &sum, work)?
                 }
                 (Some(_), []) => unreachable!("the whole document was found"),
             };
@@ -124,8 +130,9 @@ fn with_member(
     parents: &[Box<str>],
     key: &str,
     value: &str,
+    work: &mut Work,
 ) -> Result<String, EditRefusal> {
-    let object = find(document, parents)?.filter(|value| value.starts_with('{'));
+    let object = find(document, parents, work)?.filter(|value| value.starts_with('{'));
     let object = object.ok_or(EditRefusal::NoSuchParent)?;
     let start = object.as_ptr().addr() - document.as_ptr().addr();
     // A stored document has no white space, so that the object ends with its brace.
@@ -133,12 +140,6 @@ fn with_member(
     let name = quoted(key);
     let comma = if object == "{}" { "" } else { "," };
     Ok([before, comma, &name, ":", value, after].concat())
-}
-
-impl From<TooLong> for EditRefusal {
-    fn from(_: TooLong) -> EditRefusal {
-        EditRefusal::TooLarge
-    }
 }
 
 #[cfg(test)]
@@ -153,7 +154,7 @@ mod tests {
     ) {
         let fields = pick_only(body, FIELDS, "the body").expect(body);
         let by = increment_with(fields).expect(body);
-        let edited = increment(&by, document);
+        let edited = increment(&by, document, &mut Work::up_to(1000));
         let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).expect("UTF-8");
         let got =
             edited.map(|edited| edited.map(|edited| (text(&edited.document), text(&edited.shown))));

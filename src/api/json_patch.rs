@@ -9,6 +9,7 @@ use super::{
     pointer::pointer,
     tree::{Node, Tree, TreeError},
     visit::{VisitError, elements},
+    work::Work,
 };
 use crate::{
     limits::PATCH_STEPS_MAX,
@@ -106,11 +107,12 @@ pub(super) fn apply(
     steps: &[PatchStep],
     document: Option<&str>,
     document_bytes_max: usize,
+    work: &mut Work,
 ) -> EditResult {
     let Some(document) = document else {
         return Ok(None);
     };
-    let mut tree = Tree::of(document);
+    let mut tree = Tree::of(document, work);
     for (n, step) in (0..).zip(steps) {
         take(&mut tree, step).map_err(|error| match error {
             StepError::TestFailed => EditRefusal::TestFailed { step: n },
@@ -136,7 +138,7 @@ impl From<TreeError> for StepError {
     }
 }
 
-fn take<'t>(tree: &mut Tree<'t>, step: &'t PatchStep) -> Result<(), StepError> {
+fn take<'t>(tree: &mut Tree<'t, '_>, step: &'t PatchStep) -> Result<(), StepError> {
     match step {
         PatchStep::Add { path, value } => tree.add(&path.0, text(value))?,
         PatchStep::Remove { path } => drop(tree.remove(&path.0)?),

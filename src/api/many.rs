@@ -35,6 +35,8 @@ pub(super) enum ElementFace {
         condition: Option<Box<Condition>>,
     },
     Put,
+    Patch,
+    Increment,
     Delete,
 }
 
@@ -160,8 +162,11 @@ struct ElementResult<'a> {
     status: Status,
     id: &'a Id,
     etag: Option<Version>,
-    document: Option<&'a [u8]>,
+    shown: Option<Member<'a>>,
 }
+
+/// A name that needs no escapes, and a JSON text.
+type Member<'a> = (&'static str, &'a [u8]);
 
 fn result<'a>(
     face: &ElementFace,
@@ -172,22 +177,42 @@ fn result<'a>(
         return Err(Problem::from(*refusal));
     }
     let id = id.expect("only a refused operation has no id");
-    let (status, etag, document) = match (face, outcome) {
+    let stored = |created: bool| match created {
+        true => Status::Created,
+        false => Status::Ok,
+    };
+    let (status, etag, shown) = match (face, outcome) {
         (_, Outcome::ConditionFailed) => return Err(Problem::precondition_failed()),
         (ElementFace::Get { condition }, Outcome::Found { document, version }) => {
             match read_verdict(condition.as_deref(), *version) {
-                ReadVerdict::Shown => (Status::Ok, Some(*version), Some(document.as_ref())),
+                ReadVerdict::Shown => {
+                    let data: Member<'a> = ("data", &document[..]);
+                    (Status::Ok, Some(*version), Some(data))
+                }
                 ReadVerdict::NotModified => (Status::NotModified, Some(*version), None),
                 ReadVerdict::Failed => return Err(Problem::precondition_failed()),
             }
         }
-        (ElementFace::Get { .. } | ElementFace::Delete, Outcome::Missing) => {
-            return Err(Problem::not_found(id));
-        }
-        (ElementFace::Put, Outcome::Stored { created, version }) => match created {
-            true => (Status::Created, Some(*version), None),
-            false => (Status::Ok, Some(*version), None),
-        },
+        (_, Outcome::Missing) => return Err(Problem::not_found(id)),
+        (ElementFace::Put, Outcome::Stored { created, version })
+        | (
+            ElementFace::Patch,
+            Outcome::Edited {
+                created, version, ..
+            },
+        ) => (stored(*created), Some(*version), None),
+        (
+            ElementFace::Increment,
+            Outcome::Edited {
+                created,
+                version,
+                shown,
+            },
+        ) => (
+            stored(*created),
+            Some(*version),
+            Some(("value", &shown[..])),
+        ),
         (ElementFace::Delete, Outcome::Deleted) => (Status::NoContent, None, None),
         (face, outcome) => unreachable!("{outcome:?} is no outcome of {face:?}"),
     };
@@ -195,7 +220,7 @@ fn result<'a>(
         status,
         id,
         etag,
-        document,
+        shown,
     })
 }
 
@@ -209,9 +234,11 @@ impl ElementResult<'_> {
             out.extend_from_slice(itoa::Buffer::new().format(version).as_bytes());
             out.extend_from_slice(b"\\\"\"");
         }
-        if let Some(document) = self.document {
-            out.extend_from_slice(b",\"data\":");
-            out.extend_from_slice(document);
+        if let Some((name, value)) = self.shown {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            out.extend_from_slice(value);
         }
         out.push(b'}');
     }

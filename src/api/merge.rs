@@ -16,14 +16,19 @@ use super::{
 use crate::op::{Absent, EditRefusal, EditResult, Edited};
 
 /// What `patch`, a minified JSON text, makes of `document`.
-pub(super) fn merge(patch: &Bytes, absent: Absent, document: Option<&str>) -> EditResult {
+pub(super) fn merge(
+    patch: &Bytes,
+    absent: Absent,
+    document: Option<&str>,
+    work: &mut Work,
+) -> EditResult {
     if document.is_none() && absent == Absent::Missing {
         return Ok(None);
     }
     let patch = str::from_utf8(patch).expect("a patch was checked to be UTF-8");
     let mut merge = Merge {
         out: Vec::with_capacity(document.map_or(0, str::len) + patch.len()),
-        work: Work::on(document.map_or(0, str::len)),
+        work,
     };
     merge.value(document, patch)?;
     Ok(Some(Edited {
@@ -32,9 +37,9 @@ pub(super) fn merge(patch: &Bytes, absent: Absent, document: Option<&str>) -> Ed
     }))
 }
 
-struct Merge {
+struct Merge<'w> {
     out: Vec<u8>,
-    work: Work,
+    work: &'w mut Work,
 }
 
 /// A member of a patch: the last one of its key.
@@ -46,7 +51,7 @@ struct Sent<'t> {
     target_at: Option<usize>,
 }
 
-impl Merge {
+impl Merge<'_> {
     /// Appends what `patch` makes of `target`; recurses as deep as the patch nests.
     fn value(&mut self, target: Option<&str>, patch: &str) -> Result<(), EditRefusal> {
         if !patch.starts_with('{') {
@@ -120,10 +125,15 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::limits::EDIT_WORK_BYTES_MAX;
+
+    fn work() -> Work {
+        Work::up_to(EDIT_WORK_BYTES_MAX)
+    }
 
     fn merged(document: Option<&str>, patch: &str) -> String {
         let patch = Bytes::copy_from_slice(patch.as_bytes());
-        let edited = merge(&patch, Absent::Create, document).expect("little work");
+        let edited = merge(&patch, Absent::Create, document, &mut work()).expect("little work");
         let document = edited.expect("it may create").document;
         String::from_utf8(document.to_vec()).expect("UTF-8")
     }
@@ -186,7 +196,7 @@ mod tests {
     #[test]
     fn a_merge_creates_a_document_only_if_it_may() {
         let patch = Bytes::from_static(b"{\"a\":null,\"b\":{\"c\":null,\"d\":1}}");
-        assert_eq!(merge(&patch, Absent::Missing, None), Ok(None));
+        assert_eq!(merge(&patch, Absent::Missing, None, &mut work()), Ok(None));
         assert_eq!(
             merged(None, r#"{"a":null,"b":{"c":null,"d":1}}"#),
             r#"{"b":{"d":1}}"#
@@ -201,7 +211,7 @@ mod tests {
         let document = format!("{}\"{long}\"{}", "{\"a\":".repeat(depth), "}".repeat(depth));
         let patch = format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
         let patch = Bytes::from(patch);
-        let refused = merge(&patch, Absent::Missing, Some(&document));
+        let refused = merge(&patch, Absent::Missing, Some(&document), &mut work());
         assert_eq!(refused, Err(EditRefusal::TooLarge));
     }
 

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use super::{
     Code, Problem,
     command::{assert_valid, given_twice},
-    pointer::{TooLong, find, pointer},
+    pointer::{find, pointer},
     visit::{members, unquote},
+    work::{TooMuch, Work},
 };
-use crate::{http::query_pairs, id::Id, op};
+use crate::{http::query_pairs, id::Id, limits::POINTER_SCAN_BYTES_MAX, op};
 
 /// What of a document is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +74,9 @@ impl Part {
         let document = str::from_utf8(document).expect("a stored document was checked to be UTF-8");
         match self {
             Part::Pointer { text, pointer } => {
-                let found = find(document, &pointer.0).map_err(too_long)?;
+                let bytes_max = POINTER_SCAN_BYTES_MAX.max(2 * document.len());
+                let found = find(document, &pointer.0, &mut Work::up_to(bytes_max))
+                    .map_err(|TooMuch| too_long(bytes_max))?;
                 let value = found.ok_or_else(|| {
                     let message = format!("document {id} has nothing at {text}");
                     Problem::new(Code::NoSuchPart, message)
@@ -91,7 +94,7 @@ impl Part {
     }
 }
 
-fn too_long(TooLong { bytes_max }: TooLong) -> Problem {
+fn too_long(bytes_max: usize) -> Problem {
     Problem::new(
         Code::BadRequest,
         format!(

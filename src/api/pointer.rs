@@ -4,15 +4,9 @@ use super::{
     Code, Problem,
     command::{assert_valid, member},
     visit::elements,
+    work::{TooMuch, Work},
 };
-use crate::{limits::POINTER_SCAN_BYTES_MAX, op::Pointer};
-
-/// The values on the way of a pointer have more than so many bytes, each counted with what is
-/// in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong {
-    pub bytes_max: usize,
-}
+use crate::op::Pointer;
 
 /// Reads a pointer, which `label` names in messages.
 ///
@@ -54,16 +48,15 @@ fn token(escaped: &str) -> Option<Box<str>> {
 
 /// The value in `document`, a stored one, to which `tokens` lead.
 ///
-/// Costs a pass over each value on the way.
-pub(super) fn find<'d>(document: &'d str, tokens: &[Box<str>]) -> Result<Option<&'d str>, TooLong> {
+/// Costs a pass over each value on the way, with all that is in it.
+pub(super) fn find<'d>(
+    document: &'d str,
+    tokens: &[Box<str>],
+    work: &mut Work,
+) -> Result<Option<&'d str>, TooMuch> {
     let mut value = document;
-    let bytes_max = POINTER_SCAN_BYTES_MAX.max(2 * document.len());
-    let mut scanned = 0;
     for token in tokens {
-        scanned += value.len();
-        if scanned > bytes_max {
-            return Err(TooLong { bytes_max });
-        }
+        work.spend(value.len())?;
         let next = match value.as_bytes().first() {
             Some(b'{') => member(value, token.as_bytes()),
             Some(b'[') => element_index(token).and_then(|index| element(value, index)),

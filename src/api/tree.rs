@@ -17,9 +17,9 @@ use super::{
 use crate::limits::JSON_DEPTH_MAX;
 
 /// A document under change.
-pub(super) struct Tree<'t> {
+pub(super) struct Tree<'t, 'w> {
     root: Node<'t>,
-    work: Work,
+    work: &'w mut Work,
 }
 
 /// A value in the document.
@@ -49,12 +49,12 @@ pub(super) enum TreeError {
     TooMuch,
 }
 
-impl<'t> Tree<'t> {
-    /// The tree of a stored document.
-    pub(super) fn of(document: &'t str) -> Tree<'t> {
+impl<'t, 'w> Tree<'t, 'w> {
+    /// The tree of a stored document, whose changes are paid for by `work`.
+    pub(super) fn of(document: &'t str, work: &'w mut Work) -> Tree<'t, 'w> {
         Tree {
             root: Node::Text(document),
-            work: Work::on(document.len()),
+            work,
         }
     }
 
@@ -103,7 +103,7 @@ impl<'t> Tree<'t> {
         if path.len() + levels > JSON_DEPTH_MAX {
             return Err(TreeError::TooDeep);
         }
-        *descend_into(&mut self.root, path, &mut self.work)? = value;
+        *descend_into(&mut self.root, path, self.work)? = value;
         Ok(())
     }
 

@@ -1,31 +1,40 @@
-//! The bound on what one edit may cost.
+//! The bound on what one request may cost, where that depends on documents.
 
-use crate::{limits::EDIT_WORK_BYTES_MAX, op::EditRefusal};
+use crate::op::EditRefusal;
 
-/// What an edit may still cost, in bytes that it goes over.
+/// Work in bytes that are gone over.
 pub(super) struct Work {
-    left: usize,
+    bound: usize,
+    spent: usize,
 }
 
-/// An edit costs more than it may.
+/// Something costs more than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooMuch;
 
 impl Work {
-    /// The work that an edit of a document of so many bytes may be.
-    pub(super) fn on(document_bytes: usize) -> Work {
-        Work {
-            left: EDIT_WORK_BYTES_MAX.max(32 * document_bytes),
-        }
+    /// Work on no more than `bound` bytes.
+    pub(super) fn up_to(bound: usize) -> Work {
+        Work { bound, spent: 0 }
     }
 
     /// Takes the cost of going over `bytes`.
     ///
     /// # Errors
-    /// [`TooMuch`] when that is more than is left.
+    /// [`TooMuch`] when the sum is beyond the bound.
     pub(super) fn spend(&mut self, bytes: usize) -> Result<(), TooMuch> {
-        self.left = self.left.checked_sub(bytes).ok_or(TooMuch)?;
-        Ok(())
+        match self.bound - self.spent {
+            left if left < bytes => Err(TooMuch),
+            _ => {
+                self.spent += bytes;
+                Ok(())
+            }
+        }
+    }
+
+    /// What was gone over.
+    pub(super) fn spent(&self) -> usize {
+        self.spent
     }
 }
 

@@ -68,6 +68,15 @@ pub struct Edited {
     pub shown: Bytes,
 }
 
+/// What came of trying an edit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// What the edit makes of the document.
+    pub result: EditResult,
+    /// What it cost, in bytes that it went over.
+    pub work_bytes: usize,
+}
+
 /// What comes of an edit; `Ok(None)`: it needs a document, and there is none.
 pub type EditResult = Result<Option<Edited>, EditRefusal>;
 

@@ -4,9 +4,9 @@
 use super::core::{Core, Waiter};
 use crate::{
     id::CoreId,
-    limits::RESPONSE_BYTES_MAX,
+    limits::{EDITS_WORK_BYTES_MAX, RESPONSE_BYTES_MAX},
     mesh::{Answer, CallId},
-    op::{Op, Outcome, Refusal},
+    op::{EditRefusal, Op, Outcome, Refusal},
 };
 
 /// Operations that this core executes for one request.
@@ -53,8 +53,18 @@ impl Core {
             missing: ops.len(),
             document_bytes: 0,
         });
+        let work_before = self.shard.edit_work_bytes();
         for (index, op) in ops.into_iter().enumerate() {
-            if let Some(outcome) = self.shard.execute(op, Waiter::Share { share, index })
+            let waiter = Waiter::Share { share, index };
+            let work_bytes = self.shard.edit_work_bytes() - work_before;
+            let executed = match op {
+                // Each has its bound; together they must not keep the core from all others.
+                Op::Edit { .. } if work_bytes > EDITS_WORK_BYTES_MAX => {
+                    Some(Outcome::Refused(Refusal::Edit(EditRefusal::TooLarge)))
+                }
+                op => self.shard.execute(op, waiter),
+            };
+            if let Some(outcome) = executed
                 && let Some((asker, outcomes)) = self.shares[share].finish_one(index, outcome)
             {
                 self.shares.remove(share);

@@ -35,6 +35,7 @@ pub struct Shard<W> {
     epoch: u32,
     last_version: Version,
     rules: Rules,
+    edit_work_bytes: u64,
 }
 
 /// Records on their way from a shard to the log, in the order of their writes.
@@ -109,6 +110,7 @@ impl<W> Shard<W> {
             epoch: 0,
             last_version: Version(0),
             rules,
+            edit_work_bytes: 0,
         }
     }
 
@@ -150,6 +152,12 @@ impl<W> Shard<W> {
     #[must_use]
     pub fn document_count(&self) -> usize {
         self.index.document_count()
+    }
+
+    /// What all edits have cost together, in bytes that they went over.
+    #[must_use]
+    pub fn edit_work_bytes(&self) -> u64 {
+        self.edit_work_bytes
     }
 
     /// Executes `op`, or queues it: `None` means that [`Shard::settle`] will give
@@ -333,7 +341,9 @@ impl<W> Shard<W> {
             return Some(Outcome::Refused(Refusal::Overloaded));
         }
         let document = self.current_document(&id);
-        let outcome = match (self.rules.edit)(edit, document, self.rules.document_bytes_max) {
+        let attempt = (self.rules.edit)(edit, document, self.rules.document_bytes_max);
+        self.edit_work_bytes += u64::try_from(attempt.work_bytes).expect("usize has 64 bits");
+        let outcome = match attempt.result {
             Err(refusal) => Outcome::Refused(Refusal::Edit(refusal)),
             Ok(None) => Outcome::Missing,
             Ok(Some(edited)) => match current.version {
@@ -470,7 +480,7 @@ mod tests {
     use super::*;
     use crate::{
         log::SegmentNumber,
-        op::{EditRefusal, Edited, Increment, Pointer},
+        op::{Attempt, EditRefusal, Edited, Increment, Pointer},
     };
 
     /// Documents are equal byte for byte, and an edit doubles them up to 8 bytes.
@@ -478,17 +488,18 @@ mod tests {
         Shard::new(Rules {
             same_document: |a, b| a == b,
             edit: |_, document, bytes_max| {
-                let Some(document) = document else {
-                    return Ok(None);
-                };
+                let document = document.unwrap_or_default();
                 let twice = Bytes::from(document.repeat(2));
-                match twice.len() <= bytes_max {
+                let result = match twice.len() <= bytes_max {
+                    true if twice.is_empty() => Ok(None),
                     true => Ok(Some(Edited {
                         shown: twice.slice(..1),
                         document: twice,
                     })),
                     false => Err(EditRefusal::TooLarge),
-                }
+                };
+                let work_bytes = document.len();
+                Attempt { result, work_bytes }
             },
             document_bytes_max: 8,
         })
@@ -728,6 +739,7 @@ mod tests {
             [(0, stored(true, 1)), (1, too_large.clone())]
         );
         assert_eq!(shard.execute(edit(1, None), 2), Some(too_large));
+        assert_eq!(shard.edit_work_bytes(), 10, "a vain try costs as well");
         assert_eq!(shard.execute(get(1), 3), Some(found("12345", 1)));
         shard.execute(delete(1), 4);
         assert_eq!(shard.execute(edit(1, None), 5), None);
@@ -746,7 +758,10 @@ mod tests {
         shard.rules.edit = |_, document, _| {
             let document = Bytes::copy_from_slice(document.expect("it is stored"));
             let shown = document.clone();
-            Ok(Some(Edited { document, shown }))
+            Attempt {
+                result: Ok(Some(Edited { document, shown })),
+                work_bytes: 0,
+            }
         };
         assert_eq!(shard.execute(edit(1, None), 1), Some(edited(1, "")));
         assert!(shard.take_batch().is_none());

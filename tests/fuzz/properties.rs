@@ -274,7 +274,8 @@ pub fn api(input: &[u8]) {
         }) => {
             const DOCUMENT: &[u8] = br#"{"a":{"b":[1,{"c":null}],"a":"x"},"b":2,"b":[],"":1e400}"#;
             for document in [None, Some(DOCUMENT), Some(b"7"), Some(b"[1,[2],{}]")] {
-                if let Ok(Some(edited)) = api::edit(&edit, document, BODY_BYTES_MAX_CEILING) {
+                let attempt = api::edit(&edit, document, BODY_BYTES_MAX_CEILING);
+                if let Ok(Some(edited)) = attempt.result {
                     let document = &*edited.document;
                     assert_eq!(api::minify(document).as_deref(), Ok(document));
                 }

@@ -4,16 +4,20 @@ use proptest::{prelude::*, sample::Index};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::json::minify;
+use crate::{api::json::minify, limits::EDIT_WORK_BYTES_MAX};
 
 fn planned(patch: &str) -> Result<Box<[PatchStep]>, Problem> {
     let minified = minify(patch.as_bytes()).expect("JSON");
     steps(&Bytes::copy_from_slice(&minified))
 }
 
+fn work() -> Work {
+    Work::up_to(EDIT_WORK_BYTES_MAX)
+}
+
 fn patched(document: &str, patch: &str) -> Result<String, EditRefusal> {
     let steps = planned(patch).unwrap_or_else(|problem| panic!("{patch}: {problem:?}"));
-    let edited = apply(&steps, Some(document), 1 << 23)?;
+    let edited = apply(&steps, Some(document), 1 << 23, &mut work())?;
     let document = edited.expect("there is a document").document.to_vec();
     Ok(String::from_utf8(document).expect("UTF-8"))
 }
@@ -387,7 +391,7 @@ proptest! {
         }
         let patch = Value::from(patch).to_string();
         let got = match planned(&patch) {
-            Ok(steps) => apply(&steps, Some(&document.to_string()), 1 << 20)
+            Ok(steps) => apply(&steps, Some(&document.to_string()), 1 << 20, &mut work())
                 .ok()
                 .map(|edited| edited.expect("there is a document").document),
             Err(_) => None,
