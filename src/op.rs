@@ -9,7 +9,7 @@ mod edit;
 use bytes::Bytes;
 
 pub use edit::{
-    Absent, Attempt, Edit, EditRefusal, EditResult, Edited, Increment, PatchStep, Pointer,
+    Absent, Attempt, Edit, EditRefusal, EditResult, Edited, Increment, PatchStep, Pointer, Shows,
 };
 
 use crate::id::Id;
@@ -106,6 +106,8 @@ pub enum Op {
         edit: Edit,
         /// What must hold for the edit to take effect; `None`: nothing.
         condition: Option<Box<Condition>>,
+        /// What of the result is answered.
+        shows: Shows,
     },
     /// Removes the document.
     Delete {
@@ -151,7 +153,7 @@ pub enum Outcome {
         created: bool,
         /// The version it has now.
         version: Version,
-        /// What of it the edit answers.
+        /// What the edit was to show.
         shown: Bytes,
     },
     /// The document is removed.

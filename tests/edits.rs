@@ -10,7 +10,7 @@ use std::sync::{
 
 use support::{
     assert_error, assert_error_naming,
-    client::{Client, Expected, request},
+    client::{Client, Expected, Response, request},
     json,
     random::{Random, seed},
     server::{Launch, Server, Signal, TempDir},
@@ -274,4 +274,49 @@ fn patches_of_many_connections_all_take_effect_and_survive_kill_9() {
             .filter_map(|entry| entry.as_str()?.strip_prefix(&own));
         assert!(own.eq((0..40).map(|n| n.to_string())), "in the order sent");
     }
+}
+
+#[test]
+fn a_write_is_answered_with_what_its_client_prefers_to_see() {
+    let data = TempDir::new();
+    let server = serve(&data);
+    let mut client = server.connect();
+    let whole = ("Prefer", "return=representation");
+    let minimal = ("Prefer", "respond-async, return=minimal");
+    for n in 0..8 {
+        let target = format!("/docs/{n}");
+        let put = client.request("PUT", &target, &[minimal], r#"{"a":1,"b":1.50}"#);
+        assert_eq!((put.status, put.text()), (201, ""));
+        assert_eq!(put.header("location"), Some(target.as_str()));
+        let applied = |response: &Response| {
+            let applied = response.header("preference-applied");
+            applied.map(ToOwned::to_owned).unwrap_or_default()
+        };
+        assert_eq!(applied(&put), "return=minimal");
+        // Equal as JSON: what is stored stays, and that is shown.
+        let again = client.request("PUT", &target, &[whole], r#"{"b":1.50,"a":1}"#);
+        assert_eq!((again.status, again.text()), (200, r#"{"a":1,"b":1.50}"#));
+        assert_eq!(
+            (again.etag(), applied(&again)),
+            (put.etag(), "return=representation".to_owned())
+        );
+        assert_eq!(again.header("content-location"), Some(target.as_str()));
+        let patch = client.request("PATCH", &target, &[MERGE, whole], r#"{"a":[]}"#);
+        assert_eq!((patch.status, patch.text()), (200, r#"{"a":[],"b":1.50}"#));
+        assert_eq!(patch.etag(), client.get(&target).etag());
+        let increment = format!("{target}/increment");
+        let body = r#"{"pointer":"/n","default":6}"#;
+        let counted = client.request("POST", &increment, &[whole], body);
+        assert_eq!(counted.text(), r#"{"a":[],"b":1.50,"n":7}"#);
+        let counted = client.request("POST", &increment, &[minimal], body);
+        assert_eq!((counted.status, counted.text()), (204, ""));
+        assert_eq!(client.get(&format!("{target}?pointer=/n")).text(), "8");
+    }
+    let created = client.request("POST", "/docs", &[whole], " [ 1.0 ] ");
+    assert_eq!((created.status, created.text()), (201, "[1.0]"));
+    let place = created
+        .header("location")
+        .expect("it has a place")
+        .to_owned();
+    assert_eq!(client.get(&place).text(), "[1.0]");
 }

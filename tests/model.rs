@@ -173,7 +173,8 @@ impl Run {
     fn step(&mut self) {
         match self.random.below(100) {
             0..25 => self.get(),
-            25..45 => self.put(),
+            25..38 => self.put(),
+            38..45 => self.patch(),
             45..55 => self.delete(),
             55..70 => self.put_conditionally(),
             70..75 => self.delete_conditionally(),
@@ -225,6 +226,31 @@ impl Run {
         );
         let tag = self.tag_of(&id);
         self.model.store(&id, &document, tag);
+    }
+
+    /// Sets one member of an object, or makes an object of another document.
+    fn patch(&mut self) {
+        let (id, stored) = self.some_id();
+        self.made += 1;
+        let n = self.made;
+        let fields = [("Content-Type", "application/merge-patch+json")];
+        let body = format!(" {{ \"patched\" : {n}.0 }} ");
+        let response = self.ask("PATCH", &format!("/docs/{id}"), &fields, &body);
+        let Some(stored) = stored else {
+            assert_eq!(response.status, 404, "{id}: {response:?}");
+            return;
+        };
+        assert_eq!(response.status, 200, "{id}: {response:?}");
+        let member = format!("\"patched\":{n}.0");
+        let document = &stored.document;
+        let document = match (document.strip_suffix('}'), document.find(",\"patched\"")) {
+            (Some(_), Some(at)) => format!("{},{member}}}", &document[..at]),
+            (Some(members), None) if members != "{" && !members.starts_with("{\"patched\"") => {
+                format!("{members},{member}}}")
+            }
+            _ => format!("{{{member}}}"),
+        };
+        self.model.store(&id, &document, response.etag());
     }
 
     fn delete(&mut self) {

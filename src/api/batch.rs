@@ -17,7 +17,7 @@ use crate::{
     http::{EntityTags, Field, Request},
     id::Id,
     limits::BATCH_OPS_MAX,
-    op::{Chosen, Condition, Edit, Match, Op},
+    op::{Chosen, Condition, Edit, Match, Op, Shows},
 };
 
 /// Plans `POST /batch`.
@@ -142,6 +142,7 @@ fn operation(raw: &str, body: &str) -> Result<(Element, ElementFace), Problem> {
                 id: named(id)?,
                 edit,
                 condition,
+                shows: Shows::Answer,
             };
             Ok((Element::Run(op), ElementFace::Patch))
         }
@@ -160,6 +161,7 @@ fn operation(raw: &str, body: &str) -> Result<(Element, ElementFace), Problem> {
                 id: named(id)?,
                 edit: Edit::Increment(Box::new(increment_with([pointer, by, default])?)),
                 condition: condition(conditions)?,
+                shows: Shows::Answer,
             };
             Ok((Element::Run(op), ElementFace::Increment))
         }

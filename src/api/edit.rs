@@ -1,5 +1,7 @@
 //! Edits of documents: what each makes of the document that its owner has.
 
+use bytes::Bytes;
+
 use super::{
     Code, Problem,
     body::{PatchForm, document, patch_form},
@@ -11,7 +13,7 @@ use super::{
 use crate::{
     http::Request,
     limits::{EDIT_WORK_BYTES_MAX, JSON_DEPTH_MAX},
-    op::{Absent, Attempt, Condition, Edit, EditRefusal, EditResult, Match},
+    op::{Absent, Attempt, Condition, Edit, EditRefusal, EditResult, Edited, Match},
 };
 
 /// The edit that the body of a PATCH under `condition` describes.
@@ -62,6 +64,10 @@ fn result(
     let document = document
         .map(|text| str::from_utf8(text).expect("a stored document was checked to be UTF-8"));
     let edited = match edit {
+        Edit::Replace(document) => Some(Edited {
+            document: document.clone(),
+            shown: Bytes::new(),
+        }),
         Edit::Merge { patch, absent } => merge(patch, *absent, document, work)?,
         Edit::Patch(steps) => apply(steps, document, document_bytes_max, work)?,
         Edit::Increment(by) => increment(by, document, work)?,

@@ -22,6 +22,7 @@ mod number;
 mod part;
 mod plan;
 mod pointer;
+mod prefer;
 mod problem;
 mod render;
 mod report;

@@ -15,13 +15,14 @@ use super::{
     list::{ListRender, plan_documents},
     many::ManyRender,
     part::Part,
+    prefer::Returned,
     render::{BodyMode, Face, Render},
 };
 use crate::{
     http::{EntityTags, Field, Method, Request, decode_segment, query_pairs},
     id::Id,
     listing::Listing,
-    op::{Chosen, Condition, Edit, Op},
+    op::{Chosen, Condition, Edit, Op, Shows},
 };
 
 /// What the server must do for a request.
@@ -229,40 +230,65 @@ fn put_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
             "Content-Range: a document is stored whole; send all of it without the header",
         ));
     }
-    Ok(Plan::Run {
-        op: Op::Put {
+    let document = document(request)?;
+    let condition = condition(request)?;
+    let returned = Returned::of(request);
+    let op = match returned {
+        Returned::Usual | Returned::Minimal => Op::Put {
             id: id.clone(),
-            document: document(request)?,
-            condition: condition(request)?,
+            document,
+            condition,
             chosen: Chosen::ByClient,
         },
-        render: Render::new(request.method, Some(id), Face::Put),
+        // What is stored may be another way to write an equal document.
+        Returned::Representation => Op::Edit {
+            id: id.clone(),
+            edit: Edit::Replace(document),
+            condition,
+            shows: Shows::Document,
+        },
+    };
+    Ok(Plan::Run {
+        op,
+        render: Render::new(request.method, Some(id), Face::Put).returning(returned),
     })
 }
 
 fn patch_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
     let id = path_id(segment)?;
     let condition = condition(request)?;
+    let returned = Returned::of(request);
     Ok(Plan::Run {
         op: Op::Edit {
             id: id.clone(),
             edit: patch_of(request, condition.as_deref())?,
             condition,
+            shows: shows(returned),
         },
-        render: Render::new(request.method, Some(id), Face::Patch),
+        render: Render::new(request.method, Some(id), Face::Patch).returning(returned),
     })
 }
 
 fn increment_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
     let id = path_id(segment)?;
+    let returned = Returned::of(request);
     Ok(Plan::Run {
         op: Op::Edit {
             id: id.clone(),
             edit: Edit::Increment(Box::new(increment_of(request)?)),
             condition: condition(request)?,
+            shows: shows(returned),
         },
-        render: Render::new(request.method, Some(id), Face::Increment),
+        render: Render::new(request.method, Some(id), Face::Increment).returning(returned),
     })
+}
+
+/// What an edit must show so that `returned` can be answered.
+fn shows(returned: Returned) -> Shows {
+    match returned {
+        Returned::Usual | Returned::Minimal => Shows::Answer,
+        Returned::Representation => Shows::Document,
+    }
 }
 
 fn delete_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
@@ -278,9 +304,14 @@ fn delete_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem
 
 fn create_document(request: &Request<'_>) -> Result<Plan, Problem> {
     holds_of_nothing(condition(request)?)?;
+    let document = document(request)?;
+    let returned = Returned::of(request);
+    let face = Face::Create {
+        document: (returned == Returned::Representation).then(|| document.clone()),
+    };
     Ok(Plan::Create {
-        document: document(request)?,
-        render: Render::new(request.method, None, Face::Create),
+        document,
+        render: Render::new(request.method, None, face).returning(returned),
     })
 }
 

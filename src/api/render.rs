@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{Answer, Problem, command::Command, part::Part, visit::write_string};
+use super::{Answer, Problem, command::Command, part::Part, prefer::Returned, visit::write_string};
 use crate::{
     http::{DateField, MediaType, Method, Persistence, ResponseHead, Status, write_head},
     id::Id,
@@ -23,6 +23,7 @@ pub struct Render {
     /// The id that the client named.
     id: Option<Id>,
     face: Face,
+    returned: Returned,
 }
 
 /// Whether a response is sent with its body.
@@ -56,7 +57,10 @@ pub(super) enum Face {
     /// `PUT /docs/ID`.
     Put,
     /// `POST /docs`.
-    Create,
+    Create {
+        /// What was sent, if it is to be sent back.
+        document: Option<Bytes>,
+    },
     /// `PATCH /docs/ID`.
     Patch,
     /// `POST /docs/ID/increment`.
@@ -80,7 +84,13 @@ impl Render {
             body_mode: BodyMode::of(method),
             id,
             face,
+            returned: Returned::Usual,
         }
+    }
+
+    /// The same for a client that prefers to see `returned` of what it wrote.
+    pub(super) fn returning(self, returned: Returned) -> Render {
+        Render { returned, ..self }
     }
 
     /// Whether the response has a body, for a [`Problem`] in place of the outcome.
@@ -143,18 +153,19 @@ pub fn render(
         ) => {
             reply.problem(&Problem::not_found(id()));
         }
-        (Face::Put | Face::Create, Outcome::Stored { created, version })
-        | (
-            Face::Patch,
-            Outcome::Edited {
-                created, version, ..
-            },
-        ) => {
+        (Face::Put | Face::Create { .. }, Outcome::Stored { created, version }) => {
             reply.head.etag = Some(*version);
-            reply.stored(id(), *created, &[b"{\"id\":", &id_json(id()), b"}"]);
+            let write = Write::of(id(), *created, render.returned);
+            let document: &[u8] = match &render.face {
+                Face::Create {
+                    document: Some(document),
+                } => document,
+                _ => b"",
+            };
+            reply.written(&write, &[b"{\"id\":", &id_json(id()), b"}"], document);
         }
         (
-            Face::Increment,
+            Face::Put | Face::Patch | Face::Increment,
             Outcome::Edited {
                 created,
                 version,
@@ -162,9 +173,15 @@ pub fn render(
             },
         ) => {
             reply.head.etag = Some(*version);
-            let id_json = id_json(id());
-            let body: [&[u8]; 5] = [b"{\"id\":", &id_json, b",\"value\":", shown, b"}"];
-            reply.stored(id(), *created, &body);
+            let write = Write::of(id(), *created, render.returned);
+            let id = id_json(id());
+            match render.face {
+                Face::Increment => {
+                    let usual: [&[u8]; 5] = [b"{\"id\":", &id, b",\"value\":", shown, b"}"];
+                    reply.written(&write, &usual, shown);
+                }
+                _ => reply.written(&write, &[b"{\"id\":", &id, b"}"], shown),
+            }
         }
         (Face::Delete, Outcome::Deleted) => reply.without_body(Status::NoContent),
         (Face::ApiGet, Outcome::Found { document, .. }) => reply.envelope(id(), document),
@@ -231,6 +248,23 @@ pub fn render_problem(
     Reply::new(body_mode, context, out).problem(problem);
 }
 
+/// A write that took effect, for its answer.
+struct Write<'a> {
+    id: &'a Id,
+    created: bool,
+    returned: Returned,
+}
+
+impl<'a> Write<'a> {
+    fn of(id: &'a Id, created: bool, returned: Returned) -> Write<'a> {
+        Write {
+            id,
+            created,
+            returned,
+        }
+    }
+}
+
 /// A response under way.
 pub(super) struct Reply<'a, 'o> {
     body_mode: BodyMode,
@@ -272,20 +306,49 @@ impl<'a, 'o> Reply<'a, 'o> {
         }
     }
 
-    /// 201 with the place of the document if it is `created`, else 200.
-    fn stored(self, id: &Id, created: bool, parts: &[&[u8]]) {
-        if !created {
-            return self.ok(parts);
+    /// The answer to a write: `usual` or what the client prefers to see, which may be the
+    /// document as it is stored.
+    fn written(self, write: &Write<'_>, usual: &[&[u8]], document: &[u8]) {
+        if write.returned == Returned::Usual && !write.created {
+            return self.ok(usual);
         }
-        let location = location(id);
-        Reply {
-            head: ResponseHead {
-                location: Some(&location),
-                ..self.head
-            },
-            ..self
+        let place = location(write.id);
+        let applied = match write.returned {
+            Returned::Usual => "",
+            Returned::Minimal => "return=minimal",
+            Returned::Representation => "return=representation",
+        };
+        let fields = [
+            ("Content-Location", place.as_str()),
+            ("Preference-Applied", applied),
+        ];
+        let mut reply = Reply {
+            body_mode: self.body_mode,
+            head: self.head,
+            out: self.out,
+        };
+        reply.head.location = write.created.then_some(place.as_str());
+        let status = match write.created {
+            true => Status::Created,
+            false => Status::Ok,
+        };
+        match write.returned {
+            Returned::Usual => reply.json(status, usual),
+            Returned::Representation => {
+                reply.head.extra = &fields;
+                reply.json(status, &[document]);
+            }
+            Returned::Minimal => {
+                reply.head.extra = &fields[1..];
+                match write.created {
+                    false => reply.without_body(Status::NoContent),
+                    true => {
+                        reply.head.body_bytes = Some(0);
+                        reply.without_body(Status::Created);
+                    }
+                }
+            }
         }
-        .json(Status::Created, parts);
     }
 
     fn without_body(mut self, status: Status) {

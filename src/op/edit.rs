@@ -8,6 +8,9 @@ use bytes::Bytes;
 /// A change of a document that depends on what the document is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
+    /// Puts this in the place of the document, or where there is none: valid JSON without
+    /// insignificant white space.
+    Replace(Bytes),
     /// Sets and removes members of objects (RFC 7396).
     Merge {
         /// Valid JSON without insignificant white space.
@@ -19,6 +22,15 @@ pub enum Edit {
     Patch(Box<[PatchStep]>),
     /// Adds to an integer in the document.
     Increment(Box<Increment>),
+}
+
+/// What of its result an edit is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// What the kind of the edit has to say: the sum of an increment, else nothing.
+    Answer,
+    /// The document as it is stored.
+    Document,
 }
 
 /// What comes of a merge if there is no document.

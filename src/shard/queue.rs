@@ -19,7 +19,7 @@ use crate::{
     id::Id,
     limits::UNSETTLED_BYTES_MAX,
     log::{Draft, Flags, Kind, Location, encode},
-    op::{Chosen, Condition, Edit, Op, Outcome, Refusal, Version},
+    op::{Chosen, Condition, Edit, Op, Outcome, Refusal, Shows, Version},
 };
 
 /// The documents of one core. `W` names who waits for an answer.
@@ -197,12 +197,13 @@ impl<W> Shard<W> {
                 id,
                 edit,
                 condition,
+                shows,
             } => {
                 let current = self.current(&id);
                 if !holds(condition.as_deref(), current.version) {
                     return self.answer(current.unsettled, Outcome::ConditionFailed, waiter);
                 }
-                self.edit(id, &edit, current, waiter)
+                self.edit(id, (&edit, shows), current, waiter)
             }
             Op::Delete { id, condition } => {
                 let current = self.current(&id);
@@ -336,7 +337,13 @@ impl<W> Shard<W> {
     }
 
     /// Edits the latest state of a document, queued writes included.
-    fn edit(&mut self, id: Id, edit: &Edit, current: Current, waiter: W) -> Option<Outcome> {
+    fn edit(
+        &mut self,
+        id: Id,
+        (edit, shows): (&Edit, Shows),
+        current: Current,
+        waiter: W,
+    ) -> Option<Outcome> {
         if self.is_overloaded() {
             return Some(Outcome::Refused(Refusal::Overloaded));
         }
@@ -350,13 +357,21 @@ impl<W> Shard<W> {
                 Some(version) if self.is_current(&id, &edited.document) => Outcome::Edited {
                     created: false,
                     version,
-                    shown: edited.shown,
+                    shown: match (shows, self.current_document(&id)) {
+                        // It may be written in another way than the equal one.
+                        (Shows::Document, Some(stored)) => Bytes::copy_from_slice(stored),
+                        _ => edited.shown,
+                    },
                 },
                 before => {
+                    let shown = match shows {
+                        Shows::Document => edited.document.clone(),
+                        Shows::Answer => edited.shown,
+                    };
                     let change = Change::Put {
                         document: edited.document,
                         created: before.is_none(),
-                        shown: Some(edited.shown),
+                        shown: Some(shown),
                     };
                     return self.write(id, change, Chosen::ByClient, waiter);
                 }
@@ -514,6 +529,7 @@ mod tests {
                 default: None,
             })),
             condition: condition.map(Box::new),
+            shows: Shows::Answer,
         }
     }
 
@@ -746,6 +762,39 @@ mod tests {
         assert_eq!(
             settle(&mut shard, 1, None),
             [(4, Outcome::Deleted), (5, Outcome::Missing)]
+        );
+    }
+
+    #[test]
+    fn an_edit_shows_the_document_as_it_is_stored_also_if_it_equals_another_way_to_write_it() {
+        let mut shard = shard();
+        shard.rules.same_document = |a, b| a.eq_ignore_ascii_case(b);
+        let show = || Op::Edit {
+            id: Id::Integer(1),
+            edit: Edit::Replace(Bytes::new()),
+            condition: None,
+            shows: Shows::Document,
+        };
+        shard.execute(put(1, "a"), 0);
+        shard.execute(show(), 1);
+        shard.rules.edit = |_, document, _| {
+            let document = document.expect("it is stored").to_ascii_uppercase().into();
+            Attempt {
+                result: Ok(Some(Edited {
+                    document,
+                    shown: Bytes::new(),
+                })),
+                work_bytes: 0,
+            }
+        };
+        shard.execute(show(), 2);
+        assert_eq!(
+            settle(&mut shard, 2, None),
+            [
+                (0, stored(true, 1)),
+                (1, edited(2, "aa")),
+                (2, edited(2, "aa"))
+            ]
         );
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::op::{
-    Absent, Condition, Edit, EditRefusal, Increment, Match, PatchStep, Pointer, Refusal,
+    Absent, Condition, Edit, EditRefusal, Increment, Match, PatchStep, Pointer, Refusal, Shows,
 };
 
 fn edited(created: bool, shown: &'static str) -> Outcome {
@@ -23,6 +23,7 @@ fn an_increment_is_planned_with_its_defaults_and_conditions() {
             default,
         })),
         condition: condition.map(Box::new),
+        shows: Shows::Answer,
     };
     let ask = |fields, body| op(Ask("POST /docs/a%2Fb/increment", fields, body).plan());
     assert_eq!(ask(&[], ""), expected(&[], 1, None, None));
@@ -142,6 +143,7 @@ fn a_merge_patch_is_planned_and_creates_only_if_there_must_be_no_document() {
             absent,
         },
         condition: condition.map(Box::new),
+        shows: Shows::Answer,
     };
     let ask = |fields| op(Ask("PATCH /docs/a", fields, r#" { "k" : 1.0 } "#).plan());
     assert_eq!(ask(&[MERGE]), expected(Absent::Missing, None));
@@ -178,6 +180,7 @@ fn a_json_patch_is_planned_as_its_steps() {
         id: Id::Integer(1),
         edit: Edit::Patch(Box::new(steps)),
         condition: None,
+        shows: Shows::Answer,
     };
     assert_eq!(op(Ask("PATCH /docs/1", &[JSON], body).plan()), expected);
 }

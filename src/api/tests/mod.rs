@@ -5,6 +5,7 @@ mod docs;
 mod edits;
 mod exdaas;
 mod parts;
+mod preferences;
 mod requests;
 
 use super::*;
@@ -93,7 +94,7 @@ fn shown(response: &str) -> String {
     }
     assert_eq!(
         head.contains(kind),
-        head.contains("Content-Length"),
+        head.contains("Content-Length") && !head.contains("Content-Length: 0\r\n"),
         "{response}"
     );
     assert!(body.is_empty() || head.contains(&length), "{response}");

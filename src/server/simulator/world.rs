@@ -20,7 +20,7 @@ use crate::{
         AppendError, Disk, Kind, Lsn, RollJob, SegmentHeader, SpareJob, Successor, SyncTarget,
         Verdict, Writer, memory::MemoryDisk, recover, scan_segment, testing::Random,
     },
-    op::{Chosen, Condition, Edit, Increment, Match, Op, Outcome, Pointer, Version},
+    op::{Chosen, Condition, Edit, Increment, Match, Op, Outcome, Pointer, Shows, Version},
     server::rounds::{Appended, Rounds},
     shard::{Batch, Finding, IdSource, Inquiry, Rules, Settled, Shard},
 };
@@ -218,6 +218,7 @@ impl World {
                     id,
                     edit,
                     condition,
+                    shows: Shows::Answer,
                 }
             }
         };
