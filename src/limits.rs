@@ -11,6 +11,10 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const HEAD_FIELDS_MAX: usize = 100;
 /// Empty lines that are skipped before a request line (400 beyond).
 pub const EMPTY_LINES_MAX: usize = 4;
+/// Bytes from which on a response body is sent in gzip to a client that takes it.
+pub const GZIP_BODY_BYTES_MIN: usize = 1024;
+/// Bytes up to which it is: to code more would take a core too long.
+pub const GZIP_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a request body unless `--body-bytes-max` says otherwise (413 beyond).
 pub const BODY_BYTES_MAX_DEFAULT: usize = 8 * 1024 * 1024;
 /// The largest `--body-bytes-max` that is accepted: one record must fit a segment.
@@ -124,6 +128,7 @@ pub const CORES_MAX: usize = 256;
 
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(CHUNK_LINE_BYTES_MAX < CHUNK_FRAMING_BYTES_MAX);
+const _: () = assert!(GZIP_BODY_BYTES_MIN < GZIP_BODY_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX_CEILING);
 const _: () = assert!((BODY_BYTES_MAX_CEILING as u64) < SEGMENT_BYTES_MAX / 2);
 const _: () = assert!(BODY_BYTES_MAX_DEFAULT < UNSETTLED_BYTES_MAX);

@@ -46,6 +46,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("glommio", &["mesh", "server"]),
     ("io_uring", &["server"]),
     ("serde_json", &["api"]),
+    ("flate2", &["http"]),
     ("httparse", &["http"]),
     ("memmap2", &["log"]),
     ("hashbrown", &["shard"]),

@@ -34,6 +34,11 @@ fn the_limits_are_those_of_the_code() {
             "| bytes that one patch goes over | {} MiB, or 32 times the document |",
             limits::EDIT_WORK_BYTES_MAX >> 20
         ),
+        format!(
+            "| bodies that are answered in gzip | {} to {} |",
+            kib(limits::GZIP_BODY_BYTES_MIN),
+            kib(limits::GZIP_BODY_BYTES_MAX)
+        ),
         format!("| JSON nesting | {} |", limits::JSON_DEPTH_MAX),
         format!(
             "| requests about many documents under way on a core | {} |",

@@ -32,7 +32,8 @@ pub(super) fn plan_batch(request: &Request<'_>) -> Result<Plan, Problem> {
              give operations of a batch if_match and if_none_match",
         ));
     }
-    let body = utf8(json_body(request)?).map_err(|error| Problem::bad_json(&error))?;
+    let body = json_body(request)?;
+    let body = utf8(&body).map_err(|error| Problem::bad_json(&error))?;
     let [ops] = pick_only(body, ["ops"], "the body")?;
     let ops = ops.ok_or_else(|| {
         Problem::new(
@@ -66,7 +67,7 @@ pub(super) fn plan_batch(request: &Request<'_>) -> Result<Plan, Problem> {
         elements.push(element);
         faces.push(face);
     }
-    let body_mode = BodyMode::of(request.method);
+    let body_mode = BodyMode::of(request);
     Ok(Plan::Gather(Gathering::Many {
         elements,
         render: ManyRender::results(body_mode, faces),

@@ -11,7 +11,7 @@ use super::{
     visit::{VisitError, members, unquote},
 };
 use crate::{
-    http::{Field, Request},
+    http::{Coding, Field, Request, gunzip},
     id::{Id, IdError},
 };
 
@@ -24,16 +24,13 @@ pub(super) struct Envelope {
     pub document: Bytes,
 }
 
-/// The body of a request that must have one, in a declared form that is JSON.
+/// The body of a request that must have one, in a declared form that is JSON, its coding undone.
 ///
 /// # Errors
-/// 400 if it is empty, 415 if it is declared as something else.
-pub(super) fn json_body<'r>(request: &'r Request<'_>) -> Result<&'r [u8], Problem> {
+/// 400 if it is empty, 415 if it is declared as something else, 400 and 413 as [`gunzip`] says.
+pub(super) fn json_body<'r>(request: &'r Request<'_>) -> Result<Cow<'r, [u8]>, Problem> {
     if request.body.is_empty() {
-        return Err(Problem::new(
-            Code::MissingField,
-            "the body is empty; send JSON",
-        ));
+        return Err(empty());
     }
     for content_type in request.fields.all(Field::ContentType) {
         let essence = media_type(content_type)?;
@@ -47,15 +44,28 @@ pub(super) fn json_body<'r>(request: &'r Request<'_>) -> Result<&'r [u8], Proble
             ));
         }
     }
-    for coding in request.fields.all(Field::ContentEncoding) {
-        if !coding.eq_ignore_ascii_case(b"identity") && !coding.is_empty() {
-            return Err(Problem::new(
-                Code::UnsupportedMediaType,
-                "Content-Encoding is not supported; send the body as it is",
-            ));
+    match Coding::of_body(&request.fields) {
+        Some(Coding::Identity) => Ok(Cow::Borrowed(&request.body)),
+        Some(Coding::Gzip) => {
+            let body = gunzip(&request.body, request.body_bytes_max)?;
+            match body.is_empty() {
+                true => Err(empty()),
+                false => Ok(Cow::Owned(body)),
+            }
         }
+        // RFC 7694, section 3.
+        None => Err(Problem {
+            extra: &[("Accept-Encoding", "gzip")],
+            ..Problem::new(
+                Code::UnsupportedMediaType,
+                "the Content-Encoding is not supported; send the body in gzip or as it is",
+            )
+        }),
     }
-    Ok(&request.body)
+}
+
+fn empty() -> Problem {
+    Problem::new(Code::MissingField, "the body is empty; send JSON")
 }
 
 /// What the body of a PATCH can be.
@@ -105,7 +115,8 @@ pub(super) fn patch_form(request: &Request<'_>) -> Result<PatchForm, Problem> {
 /// # Errors
 /// 400 if it is not JSON, and those of [`json_body`].
 pub(super) fn document(request: &Request<'_>) -> Result<Bytes, Problem> {
-    let minified = minify(json_body(request)?);
+    let body = json_body(request)?;
+    let minified = minify(&body);
     minified
         .map(owned)
         .map_err(|error| Problem::bad_json(&error))

@@ -56,7 +56,7 @@ pub(super) fn command(request: &Request<'_>) -> Result<(Id, Command), Problem> {
     let mut draft = Draft::default();
     draft.read_query(request.query.unwrap_or_default())?;
     if !request.body.is_empty() {
-        draft.read_body(json_body(request)?)?;
+        draft.read_body(&json_body(request)?)?;
     }
     draft.finish()
 }

@@ -27,7 +27,8 @@ pub(super) fn increment_of(request: &Request<'_>) -> Result<Increment, Problem> 
     if request.body.is_empty() {
         return increment_with([None; 3]);
     }
-    let body = utf8(json_body(request)?).map_err(|error| Problem::bad_json(&error))?;
+    let body = json_body(request)?;
+    let body = utf8(&body).map_err(|error| Problem::bad_json(&error))?;
     increment_with(pick_only(body, FIELDS, "the body")?)
 }
 

@@ -48,7 +48,7 @@ pub(super) fn plan_documents(request: &Request<'_>) -> Result<Plan, Problem> {
         request.query.unwrap_or_default(),
         ["ids", "limit", "after", "prefix", "include"],
     )?;
-    let body_mode = BodyMode::of(request.method);
+    let body_mode = BodyMode::of(request);
     if let Some(ids) = ids {
         let others = [&limit, &after, &prefix, &include];
         if others.iter().any(|other| other.is_some()) {

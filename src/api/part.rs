@@ -92,6 +92,11 @@ impl Part {
             }
         }
     }
+    /// How many bytes the part has; 0 if there is none to show.
+    pub(super) fn bytes(&self, id: &Id, document: &[u8]) -> usize {
+        let pieces = self.show(id, document).unwrap_or_default();
+        pieces.iter().map(|piece| piece.len()).sum()
+    }
 }
 
 fn too_long(bytes_max: usize) -> Problem {

@@ -152,7 +152,7 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
         (Route::Command, Method::Get | Method::Head | Method::Post) => run_command(request),
         (Route::Report(report), Method::Get | Method::Head) => Ok(Plan::Report {
             report,
-            body_mode: BodyMode::of(request.method),
+            body_mode: BodyMode::of(request),
         }),
         (_, Method::Options) => Ok(Plan::Answer(Answer::Options {
             allow: route.allow(),
@@ -217,7 +217,7 @@ fn get_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
     };
     Ok(Plan::Run {
         op: Op::Get { id: id.clone() },
-        render: Render::new(request.method, Some(id), face),
+        render: Render::new(request, Some(id), face),
     })
 }
 
@@ -250,7 +250,7 @@ fn put_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
     };
     Ok(Plan::Run {
         op,
-        render: Render::new(request.method, Some(id), Face::Put).returning(returned),
+        render: Render::new(request, Some(id), Face::Put).returning(returned),
     })
 }
 
@@ -265,7 +265,7 @@ fn patch_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem>
             condition,
             shows: shows(returned),
         },
-        render: Render::new(request.method, Some(id), Face::Patch).returning(returned),
+        render: Render::new(request, Some(id), Face::Patch).returning(returned),
     })
 }
 
@@ -279,7 +279,7 @@ fn increment_document(request: &Request<'_>, segment: &str) -> Result<Plan, Prob
             condition: condition(request)?,
             shows: shows(returned),
         },
-        render: Render::new(request.method, Some(id), Face::Increment).returning(returned),
+        render: Render::new(request, Some(id), Face::Increment).returning(returned),
     })
 }
 
@@ -298,7 +298,7 @@ fn delete_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem
             id: id.clone(),
             condition: condition(request)?,
         },
-        render: Render::new(request.method, Some(id), Face::Delete),
+        render: Render::new(request, Some(id), Face::Delete),
     })
 }
 
@@ -311,7 +311,7 @@ fn create_document(request: &Request<'_>) -> Result<Plan, Problem> {
     };
     Ok(Plan::Create {
         document,
-        render: Render::new(request.method, None, face).returning(returned),
+        render: Render::new(request, None, face).returning(returned),
     })
 }
 
@@ -327,18 +327,18 @@ fn get_api(request: &Request<'_>) -> Result<Plan, Problem> {
         .ok_or_else(|| Problem::new(Code::MissingField, "id is missing; send it as /api?id=ID"))?;
     Ok(Plan::Run {
         op: Op::Get { id: id.clone() },
-        render: Render::new(request.method, Some(id), Face::ApiGet),
+        render: Render::new(request, Some(id), Face::ApiGet),
     })
 }
 
 fn post_api(request: &Request<'_>) -> Result<Plan, Problem> {
-    let envelope = envelope(json_body(request)?)?;
+    let envelope = envelope(&json_body(request)?)?;
     let condition = condition(request)?;
     let document = envelope.document;
     let face = Face::ApiPost {
         document: document.clone(),
     };
-    let render = Render::new(request.method, envelope.id.clone(), face);
+    let render = Render::new(request, envelope.id.clone(), face);
     match envelope.id {
         Some(id) => Ok(Plan::Run {
             op: Op::Put {
@@ -360,7 +360,7 @@ fn run_command(request: &Request<'_>) -> Result<Plan, Problem> {
     let (id, command) = command(request)?;
     Ok(Plan::Run {
         op: Op::Get { id },
-        render: Render::new(request.method, None, Face::Command(Box::new(command))),
+        render: Render::new(request, None, Face::Command(Box::new(command))),
     })
 }
 

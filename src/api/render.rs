@@ -8,8 +8,12 @@ use smallvec::SmallVec;
 
 use super::{Answer, Problem, command::Command, part::Part, prefer::Returned, visit::write_string};
 use crate::{
-    http::{DateField, MediaType, Method, Persistence, ResponseHead, Status, write_head},
+    http::{
+        Coding, DateField, MediaType, Method, Persistence, Request, ResponseHead, Status, gzip,
+        write_head,
+    },
     id::Id,
+    limits::{GZIP_BODY_BYTES_MAX, GZIP_BODY_BYTES_MIN},
     op::{Condition, Match, Outcome, Version},
 };
 
@@ -26,9 +30,16 @@ pub struct Render {
     returned: Returned,
 }
 
-/// Whether a response is sent with its body.
+/// How a response is sent with its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyMode {
+pub struct BodyMode {
+    presence: Presence,
+    /// The coding of a body that is neither too small nor too large for one.
+    coding: Coding,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
     /// The body is sent.
     Sent,
     /// The request was a HEAD: only the head is sent, with the length that the body would have.
@@ -79,9 +90,9 @@ pub(super) enum Face {
 }
 
 impl Render {
-    pub(super) fn new(method: Method<'_>, id: Option<Id>, face: Face) -> Render {
+    pub(super) fn new(request: &Request<'_>, id: Option<Id>, face: Face) -> Render {
         Render {
-            body_mode: BodyMode::of(method),
+            body_mode: BodyMode::of(request),
             id,
             face,
             returned: Returned::Usual,
@@ -101,12 +112,21 @@ impl Render {
 }
 
 impl BodyMode {
-    /// That of the answer to a request with `method`.
+    /// The body is sent as it is.
+    pub const PLAIN: BodyMode = BodyMode {
+        presence: Presence::Sent,
+        coding: Coding::Identity,
+    };
+
+    /// That of the answer to `request`.
     #[must_use]
-    pub fn of(method: Method<'_>) -> BodyMode {
-        match method {
-            Method::Head => BodyMode::LeftOut,
-            _ => BodyMode::Sent,
+    pub fn of(request: &Request<'_>) -> BodyMode {
+        BodyMode {
+            presence: match request.method {
+                Method::Head => Presence::LeftOut,
+                _ => Presence::Sent,
+            },
+            coding: Coding::accepted(&request.fields),
         }
     }
 }
@@ -139,7 +159,14 @@ pub fn render(
                     None => reply.json(Status::Ok, &[document]),
                     Some(part) => reply.part(part, id(), document),
                 },
-                ReadVerdict::NotModified => reply.without_body(Status::NotModified),
+                ReadVerdict::NotModified => {
+                    // It has the tag that the 200 would have (RFC 9110, section 15.4.5).
+                    reply.negotiate(match part {
+                        None => document.len(),
+                        Some(part) => part.bytes(id(), document),
+                    });
+                    reply.without_body(Status::NotModified);
+                }
                 ReadVerdict::Failed => {
                     reply.head.etag = None;
                     reply.problem(&Problem::precondition_failed());
@@ -293,12 +320,26 @@ impl<'a, 'o> Reply<'a, 'o> {
 
     /// A JSON body that is `parts` in a row.
     pub(super) fn json(mut self, status: Status, parts: &[&[u8]]) {
+        self.negotiate(parts.iter().map(|part| part.len()).sum());
+        match self.head.negotiated {
+            Some(Coding::Gzip) => self.body(status, &[&gzip(parts)]),
+            Some(Coding::Identity) | None => self.body(status, parts),
+        }
+    }
+
+    /// Settles the coding of a body of so many bytes.
+    fn negotiate(&mut self, body_bytes: usize) {
+        let is_worth_it = (GZIP_BODY_BYTES_MIN..=GZIP_BODY_BYTES_MAX).contains(&body_bytes);
+        self.head.negotiated = is_worth_it.then_some(self.body_mode.coding);
+    }
+
+    fn body(mut self, status: Status, parts: &[&[u8]]) {
         let body_bytes = parts.iter().map(|part| part.len()).sum();
         self.head.status = status;
         self.head.media_type = Some(MediaType::Json);
         self.head.body_bytes = Some(body_bytes);
         write_head(self.out, &self.head);
-        if self.body_mode == BodyMode::Sent {
+        if self.body_mode.presence == Presence::Sent {
             self.out.reserve(body_bytes);
             for part in parts {
                 self.out.extend_from_slice(part);

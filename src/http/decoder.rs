@@ -71,6 +71,8 @@ pub struct Request<'b> {
     pub fields: Fields<'b>,
     /// The body: a slice of the input, or owned if it was chunked.
     pub body: Cow<'b, [u8]>,
+    /// Bytes that the body may have, also once its coding is undone.
+    pub body_bytes_max: usize,
 }
 
 #[derive(Debug)]
@@ -195,6 +197,7 @@ impl Decoder {
                 persistence: head.persistence,
                 fields: head.fields,
                 body,
+                body_bytes_max: self.bounds.body_bytes_max,
             },
             consumed,
         }

@@ -1,12 +1,17 @@
 //! Entity tags: the lists that clients send, and the versions they name.
 //!
-//! The tag of a document is its version in decimal between quotes. A tag that
-//! is not such a version is well formed all the same and names no version.
+//! The tag of a document is its version in decimal between quotes, with `-gzip`
+//! behind it for what was sent in that coding: both name the version. A tag that
+//! is neither is well formed all the same and names no version.
 
 use memchr::memchr;
 use smallvec::SmallVec;
 
+use super::Coding;
 use crate::op::{Match, Version};
+
+/// What tells the tag of a gzip body from that of the same one as it is.
+const GZIP_MARK: &[u8] = b"-gzip";
 
 /// The value of `If-Match` or `If-None-Match` (RFC 9110, section 13.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +89,9 @@ impl EntityTag<'_> {
     /// The version that the tag names; `None` if it is not the canonical decimal form of one.
     #[must_use]
     pub fn version(&self) -> Option<Version> {
-        let digits = std::str::from_utf8(self.tag).ok()?;
-        let is_canonical = match self.tag {
+        let tag = self.tag.strip_suffix(GZIP_MARK).unwrap_or(self.tag);
+        let digits = std::str::from_utf8(tag).ok()?;
+        let is_canonical = match tag {
             [b'0'] => true,
             [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
             _ => false,
@@ -94,10 +100,13 @@ impl EntityTag<'_> {
     }
 }
 
-/// Appends the entity tag of `version`, quotes included.
-pub(super) fn write_etag(out: &mut Vec<u8>, version: Version) {
+/// Appends the entity tag of `version` in `coding`, quotes included.
+pub(super) fn write_etag(out: &mut Vec<u8>, version: Version, coding: Coding) {
     out.push(b'"');
     out.extend_from_slice(itoa::Buffer::new().format(version.0).as_bytes());
+    if coding == Coding::Gzip {
+        out.extend_from_slice(GZIP_MARK);
+    }
     out.push(b'"');
 }
 
@@ -188,13 +197,26 @@ mod tests {
     #[test]
     fn a_version_survives_its_tag_and_other_tags_name_none() {
         for version in [0, 1, 10, u64::MAX] {
-            let mut written = Vec::new();
-            write_etag(&mut written, Version(version));
-            let tags = EntityTags::parse([&written[..]]).expect("well formed");
-            let tags = tags.expect("present");
-            assert!(tags.versions_strong().includes(Some(Version(version))));
+            for coding in [Coding::Identity, Coding::Gzip] {
+                let mut written = Vec::new();
+                write_etag(&mut written, Version(version), coding);
+                let tags = EntityTags::parse([&written[..]]).expect("well formed");
+                let tags = tags.expect("present");
+                assert!(tags.versions_strong().includes(Some(Version(version))));
+            }
         }
-        for tag in ["", "01", "+1", "-1", "1 ", "x", "18446744073709551616"] {
+        for tag in [
+            "",
+            "-gzip",
+            "1-gzi",
+            "1-gzip-gzip",
+            "01",
+            "+1",
+            "-1",
+            "1 ",
+            "x",
+            "18446744073709551616",
+        ] {
             let tag = EntityTag {
                 weak: false,
                 tag: tag.as_bytes(),

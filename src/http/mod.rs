@@ -6,6 +6,7 @@
 //! before a body.
 
 mod chunked;
+mod coding;
 mod date;
 mod decoder;
 mod etag;
@@ -21,6 +22,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use coding::{Coding, gunzip, gzip};
 pub use date::{DateClock, DateField};
 pub use decoder::{Bounds, Decoder, Phase, Request, Step};
 pub use etag::{EntityTag, EntityTags, EtagError};

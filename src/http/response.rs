@@ -6,7 +6,7 @@
 
 use super::etag::write_etag;
 use super::grammar::is_token;
-use super::{DateField, Persistence, Status};
+use super::{Coding, DateField, Persistence, Status};
 use crate::op::Version;
 
 /// The interim response that lets a client send its body (RFC 9110, section 15.2.1).
@@ -38,6 +38,9 @@ pub struct ResponseHead<'a> {
     pub body_bytes: Option<usize>,
     /// `Content-Type`.
     pub media_type: Option<MediaType>,
+    /// The coding of the body, if the client has a say in it; said by `Vary`, and by the `ETag`:
+    /// each coding has its own.
+    pub negotiated: Option<Coding>,
     /// `ETag`.
     pub etag: Option<Version>,
     /// `Location`, percent-encoded.
@@ -60,6 +63,7 @@ impl<'a> ResponseHead<'a> {
             persistence,
             body_bytes: None,
             media_type: None,
+            negotiated: None,
             etag: None,
             location: None,
             allow: None,
@@ -99,8 +103,14 @@ pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
     }
     if let Some(version) = head.etag {
         out.extend_from_slice(b"ETag: ");
-        write_etag(out, version);
+        write_etag(out, version, head.negotiated.unwrap_or(Coding::Identity));
         out.extend_from_slice(b"\r\n");
+    }
+    if let Some(coding) = head.negotiated {
+        out.extend_from_slice(b"Vary: Accept-Encoding\r\n");
+        if coding == Coding::Gzip && !bodiless {
+            out.extend_from_slice(b"Content-Encoding: gzip\r\n");
+        }
     }
     if let Some(location) = head.location {
         write_field(out, "Location", location);

@@ -319,7 +319,7 @@ impl Connection {
             persistence: Persistence::Close,
             date,
         };
-        api::render_problem(problem, BodyMode::Sent, &context, &mut response);
+        api::render_problem(problem, BodyMode::PLAIN, &context, &mut response);
         self.hold_rendered(response, Persistence::Close);
         self.end();
     }

@@ -116,7 +116,7 @@ impl Desk {
             persistence: Persistence::Close,
             date: self.date(),
         };
-        api::render_problem(&problem, BodyMode::Sent, &context, &mut response);
+        api::render_problem(&problem, BodyMode::PLAIN, &context, &mut response);
         // A peer that cannot even take this is closed without a word.
         let _ = rustix::net::send(socket, &response, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         let _ = rustix::net::shutdown(socket, Shutdown::Write);

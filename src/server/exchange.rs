@@ -280,7 +280,7 @@ impl Core {
                     persistence,
                     date: self.desk.date(),
                 };
-                let body_mode = BodyMode::of(request.method);
+                let body_mode = BodyMode::of(request);
                 api::render_problem(&problem, body_mode, &context, &mut response);
                 self.respond(token, &response, persistence);
             }

@@ -35,7 +35,7 @@ impl Ask<'_> {
             body_bytes_max: 1 << 24,
         };
         match Decoder::new(bounds).next(text.as_bytes()) {
-            Ok(Step::Request { request, .. }) => (plan(&request), BodyMode::of(request.method)),
+            Ok(Step::Request { request, .. }) => (plan(&request), BodyMode::of(&request)),
             other => panic!("{self:?}: {other:?}"),
         }
     }
