@@ -56,6 +56,10 @@ pub const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Requests of one connection that may be in flight before it is no longer read.
 pub const PIPELINE_MAX: usize = 128;
+/// Milliseconds of a core's turn after which a connection's further requests wait for the next one.
+pub const TURN_MS: u64 = 20;
+/// Requests of a connection between two looks at the clock for that.
+pub const TURN_REQUESTS_MIN: usize = 8;
 /// Bytes of responses that one connection may have waiting for its peer to read.
 pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes that a connection may have sent ahead of what it is answered before it is no longer read.

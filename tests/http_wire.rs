@@ -203,6 +203,34 @@ fn a_thousand_requests_in_one_write_are_all_answered() {
 }
 
 #[test]
+fn a_pipeline_of_costly_requests_leaves_others_their_turn() {
+    const COSTLY: usize = 96;
+    let data = TempDir::new();
+    let server = Launch::serve(data.path()).cores(1).start();
+    let mut costly = server.connect();
+    let mut other = server.connect();
+    // Each request goes through the whole document in vain.
+    let list = format!("[{}1]", "1,".repeat(1 << 18));
+    assert_eq!(costly.put("/docs/list", &list).status, 201);
+    let search = request("GET", "/docs/list?pointer=/999999", &[], b"");
+    assert_error(&costly.get("/docs/list?pointer=/999999"), 404);
+    let began = Instant::now();
+    costly.send(search.repeat(COSTLY));
+    assert_error(&costly.read(Expected::Body), 404);
+    let first_after = began.elapsed();
+    assert_error(&other.get("/docs/none"), 404);
+    let other_after = began.elapsed();
+    for _ in 1..COSTLY {
+        assert_error(&costly.read(Expected::Body), 404);
+    }
+    let all_after = began.elapsed();
+    assert!(
+        first_after * 2 < all_after && other_after * 2 < all_after,
+        "{first_after:?} to the first, {other_after:?} to another's, {all_after:?} to the last"
+    );
+}
+
+#[test]
 fn a_client_that_has_finished_sending_gets_all_answers() {
     let data = TempDir::new();
     let server = serve(&data);

@@ -55,6 +55,11 @@ fn the_limits_are_those_of_the_code() {
             limits::RESPONSE_BYTES_MAX >> 20
         ),
         format!(
+            "| requests of a connection in one turn of its core | {}, or as many as begin within {} ms |",
+            limits::TURN_REQUESTS_MIN,
+            limits::TURN_MS
+        ),
+        format!(
             "| requests of a connection in flight | {} |",
             limits::PIPELINE_MAX
         ),

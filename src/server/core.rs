@@ -132,7 +132,7 @@ pub struct Core {
     inbox: Vec<(CoreId, Parcel)>,
     started: Instant,
     /// When the turn under way began.
-    now: Instant,
+    pub(super) now: Instant,
     /// When the executor's other tasks last had their turn.
     yielded: Instant,
     ticked: Instant,
@@ -263,7 +263,7 @@ impl Core {
         worked |= self.take_parcels();
         worked |= self.take_settled();
         worked |= self.take_inquiries();
-        self.resume_parked();
+        worked |= self.resume_parked();
         while self.begin_gathers() {
             // Some may be answered already, and more was pipelined behind them.
             self.resume_parked();

@@ -1,6 +1,8 @@
 //! From bytes to operations, from outcomes to responses: the part of a core that
 //! deals with requests and with what its peers ask.
 
+use std::time::Duration;
+
 use super::{
     connection::Stage,
     core::{Caller, Core, Waiter},
@@ -13,7 +15,7 @@ use crate::{
     api::{self, BodyMode, Plan, Render, ReplyContext, Report},
     http::{CONTINUE, Persistence, Request, Step},
     id::{CoreId, Id},
-    limits::{CALLS_MAX, OUTPUT_BYTES_MAX, PIPELINE_MAX},
+    limits::{CALLS_MAX, OUTPUT_BYTES_MAX, PIPELINE_MAX, TURN_MS, TURN_REQUESTS_MIN},
     mesh::{Answer, Ask, CallId, Parcel},
     op::{Chosen, Condition, Op, Outcome, Refusal},
     shard::Settled,
@@ -40,8 +42,16 @@ impl Core {
         }
     }
 
-    /// Goes on with connections that waited for room.
-    pub(super) fn resume_parked(&mut self) {
+    /// Goes on with connections that waited for room or time; whether there was some.
+    pub(super) fn resume_parked(&mut self) -> bool {
+        if self.desk.parked.is_empty() {
+            return false;
+        }
+        if self.turn_is_long() {
+            // They go on in the next turn, which there must be.
+            return true;
+        }
+        let mut any = false;
         for token in std::mem::take(&mut self.desk.parked) {
             let Some(connection) = self.desk.connections.get_mut(to_index(token)) else {
                 continue;
@@ -51,10 +61,11 @@ impl Core {
             }
             connection.parked = false;
             if connection.stage.is_open() {
-                self.serve_input(token);
+                any |= self.serve_input(token) > 0;
                 self.desk.list(token);
             }
         }
+        any
     }
 
     /// Answers the calls of a peer and takes in its answers to ours.
@@ -169,7 +180,8 @@ impl Core {
         }
     }
 
-    fn serve_input(&mut self, token: Token) {
+    /// Returns how many bytes of the input were served.
+    fn serve_input(&mut self, token: Token) -> usize {
         let mut input = std::mem::take(&mut self.desk.connection(token).input);
         let consumed = self.serve(token, &input);
         let connection = self.desk.connection(token);
@@ -177,6 +189,7 @@ impl Core {
             input.drain(..consumed);
             connection.input = input;
         }
+        consumed
     }
 
     fn keep(&mut self, token: Token, rest: &[u8]) {
@@ -187,12 +200,17 @@ impl Core {
     }
 
     /// Executes the whole requests of `input`, as far as the bounds on what is in
-    /// flight allow; returns how many bytes they had.
+    /// flight and on time allow; returns how many bytes they had.
     fn serve(&mut self, token: Token, input: &[u8]) -> usize {
-        let mut consumed = 0;
+        let (mut consumed, mut served) = (0, 0);
         while consumed < input.len() {
+            // One request can take long: a large document is searched, edited or compressed.
+            let has_time = served < TURN_REQUESTS_MIN
+                || served % TURN_REQUESTS_MIN != 0
+                || !self.turn_is_long();
             let connection = self.desk.connection(token);
-            let room = !connection.is_gathering()
+            let room = has_time
+                && !connection.is_gathering()
                 && connection.in_flight() < PIPELINE_MAX
                 && connection.output.len() < OUTPUT_BYTES_MAX
                 && self.calls.len() < CALLS_MAX;
@@ -211,6 +229,7 @@ impl Core {
                     consumed: bytes,
                 }) => {
                     consumed += bytes;
+                    served += 1;
                     self.execute(token, &request);
                     if !self.desk.connection(token).stage.is_open() {
                         break;
@@ -226,6 +245,11 @@ impl Core {
             }
         }
         consumed
+    }
+
+    /// Whether a turn has taken long enough for connections to give way to others.
+    fn turn_is_long(&self) -> bool {
+        self.now.elapsed() >= Duration::from_millis(TURN_MS)
     }
 
     fn execute(&mut self, token: Token, request: &Request<'_>) {
