@@ -4,7 +4,7 @@
 mod support;
 
 use std::sync::{
-    Barrier,
+    Barrier, Mutex,
     atomic::{AtomicI64, Ordering},
 };
 
@@ -115,6 +115,8 @@ fn count_up(
 struct Tally {
     sent: AtomicI64,
     acknowledged: AtomicI64,
+    /// The sums that were answered.
+    sums: Mutex<Vec<i64>>,
 }
 
 fn increment_on(mut client: Client, each: usize, tally: &Tally) {
@@ -138,6 +140,7 @@ fn increment_on(mut client: Client, each: usize, tally: &Tally) {
         let value = json(&response.body)["value"].as_i64().expect("an integer");
         assert!(value > last, "{value} after {last} on one connection");
         last = value;
+        tally.sums.lock().expect("no panic").push(value);
         tally.acknowledged.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -158,6 +161,12 @@ fn no_increment_is_lost_between_cores() {
     count_up(&server, 8, 250, &tally, None);
     assert_eq!(tally.acknowledged.load(Ordering::Relaxed), 8 * 250);
     assert_eq!(counted(&server), 8 * 250);
+    let mut sums = tally.sums.into_inner().expect("no panic");
+    sums.sort_unstable();
+    assert!(
+        sums.into_iter().eq(1..=8 * 250),
+        "each sum is answered once"
+    );
     server.stop();
 }
 
@@ -182,6 +191,10 @@ fn an_acknowledged_increment_survives_kill_9_and_none_counts_twice() {
         (acknowledged..=sent).contains(&count),
         "{count} counted, {acknowledged} acknowledged, {sent} sent"
     );
+    let mut sums = tally.sums.into_inner().expect("no panic");
+    sums.sort_unstable();
+    let is_once = sums.is_sorted_by(|a, b| a < b);
+    assert!(is_once, "no sum is answered twice, also across restarts");
 }
 
 const MERGE: (&str, &str) = ("Content-Type", "application/merge-patch+json");

@@ -4,7 +4,8 @@
 //! answers once that is done, perhaps on another core: both are functions of
 //! values, without a socket, a clock or a shard. This is the only module that
 //! names serde_json. Documents are never turned into trees: their bytes go from
-//! the request to the store and from there into responses.
+//! the request to the store and from there into responses. A JSON patch opens them
+//! on the way to what it changes, and all else stays as it is written.
 
 mod batch;
 mod body;
