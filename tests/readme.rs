@@ -1,14 +1,18 @@
 //! The README says what the server does: its lists are held against the code.
 
-use oxdaas::{api::Code, limits};
+use oxdaas::{api::Code, http::FaultCode, limits};
 
 const README: &str = include_str!("../README.md");
 
 #[test]
 fn every_error_code_is_listed_with_its_status() {
-    for code in Code::ALL {
-        let name = format!("`{}`", code.text());
-        let status = code.status().code().to_string();
+    let codes = Code::ALL.iter().map(|code| (code.text(), code.status()));
+    let faults = FaultCode::ALL
+        .iter()
+        .map(|code| (code.text(), code.status()));
+    for (code, status) in codes.chain(faults) {
+        let name = format!("`{code}`");
+        let status = status.code().to_string();
         let listed = README
             .lines()
             .any(|line| line.starts_with("| ") && line.contains(&name) && line.contains(&status));

@@ -11,6 +11,7 @@ mod batch;
 mod body;
 mod command;
 mod cursor;
+mod describe;
 mod edit;
 mod equality;
 mod increment;
@@ -27,6 +28,7 @@ mod prefer;
 mod problem;
 mod render;
 mod report;
+mod route;
 #[cfg(test)]
 mod tests;
 mod tree;

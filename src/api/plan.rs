@@ -17,6 +17,7 @@ use super::{
     part::Part,
     prefer::Returned,
     render::{BodyMode, Face, Render},
+    route::Route,
 };
 use crate::{
     http::{EntityTags, Field, Method, Request, decode_segment, query_pairs},
@@ -107,27 +108,11 @@ pub enum Answer {
         /// Further fields, name and value.
         extra: &'static [(&'static str, &'static str)],
     },
-}
-
-/// What a path leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route<'r> {
-    /// `*`, the server as a whole.
-    Server,
-    /// `/api`.
-    Api,
-    /// `/api/cmd`.
-    Command,
-    /// `/docs`.
-    Documents,
-    /// A report on the server.
-    Report(Report),
-    /// `/docs/ID`, its segment still encoded.
-    Document(&'r str),
-    /// `/docs/ID/increment`, the same.
-    Increment(&'r str),
-    /// `/batch`.
-    Batch,
+    /// The description of the API.
+    Description {
+        /// Whether the answer has its body, and how.
+        body_mode: BodyMode,
+    },
 }
 
 /// Plans what to do for `request`.
@@ -154,6 +139,9 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
             report,
             body_mode: BodyMode::of(request),
         }),
+        (Route::Description, Method::Get | Method::Head) => Ok(Plan::Answer(Answer::Description {
+            body_mode: BodyMode::of(request),
+        })),
         (_, Method::Options) => Ok(Plan::Answer(Answer::Options {
             allow: route.allow(),
             extra: match route {
@@ -162,46 +150,6 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
             },
         })),
         _ => Err(Problem::method_not_allowed(route.allow())),
-    }
-}
-
-impl<'r> Route<'r> {
-    fn of(path: &'r str) -> Result<Route<'r>, Problem> {
-        match path {
-            "*" => Ok(Route::Server),
-            "/api" => Ok(Route::Api),
-            "/api/cmd" => Ok(Route::Command),
-            "/docs" => Ok(Route::Documents),
-            "/batch" => Ok(Route::Batch),
-            "/healthz" => Ok(Route::Report(Report::Health)),
-            "/readyz" => Ok(Route::Report(Report::Readiness)),
-            _ => match path.strip_prefix("/docs/") {
-                Some(rest) => match rest.split_once('/') {
-                    None => Ok(Route::Document(rest)),
-                    Some((segment, "increment")) => Ok(Route::Increment(segment)),
-                    Some(_) => Err(Problem::new(
-                        Code::NoSuchRoute,
-                        "an id is one segment, /docs/ID; write a slash in it as %2F",
-                    )),
-                },
-                None => Err(Problem::new(
-                    Code::NoSuchRoute,
-                    "no such path; there are /docs, /docs/ID, /docs/ID/increment, /batch, /api, /api/cmd, /healthz and /readyz",
-                )),
-            },
-        }
-    }
-
-    /// The methods that the path takes, as `Allow` lists them.
-    fn allow(self) -> &'static str {
-        match self {
-            Route::Server => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
-            Route::Api | Route::Command => "GET, HEAD, POST, OPTIONS",
-            Route::Report(_) => "GET, HEAD, OPTIONS",
-            Route::Documents => "GET, HEAD, POST, OPTIONS",
-            Route::Batch | Route::Increment(_) => "POST, OPTIONS",
-            Route::Document(_) => "GET, HEAD, PUT, PATCH, DELETE, OPTIONS",
-        }
     }
 }
 

@@ -6,7 +6,10 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{Answer, Problem, command::Command, part::Part, prefer::Returned, visit::write_string};
+use super::{
+    Answer, Problem, command::Command, describe::description, part::Part, prefer::Returned,
+    visit::write_string,
+};
 use crate::{
     http::{
         Coding, DateField, MediaType, Method, Persistence, Request, ResponseHead, Status, gzip,
@@ -252,17 +255,23 @@ pub(super) fn read_verdict(condition: Option<&Condition>, version: Version) -> R
 
 /// Appends the whole response of an [`Answer`] to `out`.
 pub fn render_answer(answer: &Answer, context: &ReplyContext<'_>, out: &mut Vec<u8>) {
-    let Answer::Options { allow, extra } = answer;
-    let head = ResponseHead::new(Status::NoContent, context.date, context.persistence);
-    let allow = Some(*allow);
-    write_head(
-        out,
-        &ResponseHead {
-            allow,
-            extra,
-            ..head
-        },
-    );
+    match answer {
+        Answer::Options { allow, extra } => {
+            let head = ResponseHead::new(Status::NoContent, context.date, context.persistence);
+            let allow = Some(*allow);
+            write_head(
+                out,
+                &ResponseHead {
+                    allow,
+                    extra,
+                    ..head
+                },
+            );
+        }
+        Answer::Description { body_mode } => {
+            Reply::new(*body_mode, context, out).ok(&[description()]);
+        }
+    }
 }
 
 /// Appends the whole response for `problem` to `out`.

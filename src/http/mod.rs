@@ -26,7 +26,7 @@ pub use coding::{Coding, gunzip, gzip};
 pub use date::{DateClock, DateField};
 pub use decoder::{Bounds, Decoder, Phase, Request, Step};
 pub use etag::{EntityTag, EntityTags, EtagError};
-pub use fault::Fault;
+pub use fault::{Fault, FaultCode};
 pub use fields::{Field, Fields};
 pub use head::{Method, Persistence, Version};
 pub use response::{CONTINUE, MediaType, ResponseHead, write_head};
