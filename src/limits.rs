@@ -110,6 +110,24 @@ pub const CLIENT_READ_TIMEOUT_MS: u64 = 60_000;
 pub const CLIENT_BODY_BYTES_MAX: u64 = 2 * BODY_BYTES_MAX_CEILING as u64;
 /// Bytes of a line that the console reads from a pipe.
 pub const CONSOLE_LINE_BYTES_MAX: u64 = CLIENT_BODY_BYTES_MAX;
+/// Connections of an import unless `--connections` says otherwise.
+pub const IMPORT_CONNECTIONS_DEFAULT: u16 = 4;
+/// Connections of an import at most.
+pub const IMPORT_CONNECTIONS_MAX: u16 = 256;
+/// Lines that an import sends in one request.
+pub const IMPORT_BATCH_OPS: usize = 2_000;
+/// Bytes of the lines that an import sends in one request, unless it is one line.
+pub const IMPORT_BATCH_BYTES: usize = 1024 * 1024;
+/// Batches that wait for each connection of an import.
+pub const IMPORT_QUEUE_BATCHES: usize = 2;
+/// Bytes of a line that an import reads; longer ones are rejected.
+pub const IMPORT_LINE_BYTES_MAX: u64 = CLIENT_BODY_BYTES_MAX;
+/// How often an import sends lines that the server refuses for now before it ends.
+pub const IMPORT_ATTEMPTS_MAX: u32 = 10;
+/// Milliseconds of the first pause before lines are sent again; each further one is doubled.
+pub const IMPORT_PAUSE_MS_MIN: u64 = 100;
+/// Milliseconds of the longest such pause.
+pub const IMPORT_PAUSE_MS_MAX: u64 = 5_000;
 /// Lines that the console remembers from one session to the next.
 pub const CONSOLE_HISTORY_LINES_MAX: usize = 1000;
 
@@ -140,6 +158,8 @@ const _: () = assert!(PIPELINE_MAX <= CALLS_MAX);
 // Each of them makes a call to every peer beyond the bound on calls.
 const _: () = assert!(GATHERS_MAX * CORES_MAX <= CALLS_MAX);
 const _: () = assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
+const _: () = assert!(IMPORT_BATCH_OPS <= BATCH_OPS_MAX);
+const _: () = assert!(IMPORT_BATCH_BYTES < BODY_BYTES_MAX_DEFAULT);
 const _: () = assert!(DRAIN_TIMEOUT_MS + LINGER_MS < STOP_TIMEOUT_MS);
 // What a page was cut to has room in its answer, unless its documents grew meanwhile.
 const _: () = assert!(LIST_BYTES_MAX <= RESPONSE_BYTES_MAX);

@@ -4,7 +4,7 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 use oxdaas::commands::{
-    self, CheckArgs, ConsoleArgs, DumpArgs, GenerateArgs, RepairArgs, ServeArgs,
+    self, CheckArgs, ConsoleArgs, DumpArgs, GenerateArgs, ImportArgs, RepairArgs, ServeArgs,
 };
 
 /// Documents are allocated on one core and often freed on another; measured
@@ -29,6 +29,9 @@ enum Command {
     /// Type commands for a running server, or read them from a pipe; exit 0 all went well, 1 some
     /// did not, 2 no answer
     Console(ConsoleArgs),
+    /// Store the documents of a file, one a line, in a running server; exit 0 all, 1 some were
+    /// rejected, 2 could not run to the end
+    Import(ImportArgs),
     /// Read a data directory and report what it holds; exit 0 clean, 1 damaged, 2 could not run
     Check(CheckArgs),
     /// Bring what is whole in a damaged data directory into a new one
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Status(args) => commands::status(&args),
         Command::Doctor(args) => commands::doctor(&args),
         Command::Console(args) => commands::console(&args),
+        Command::Import(args) => commands::import(&args),
         Command::Check(args) => commands::check(&args),
         Command::Repair(args) => commands::repair(&args),
         Command::Dump(args) => commands::dump(&args),

@@ -31,6 +31,7 @@ mod report;
 mod route;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod tree;
 mod visit;
 mod work;
@@ -44,3 +45,4 @@ pub use plan::{Answer, Element, Gathering, Plan, Report, plan};
 pub use problem::{Code, Problem};
 pub use render::{BodyMode, Render, ReplyContext, id_json, render, render_answer, render_problem};
 pub use report::{NotReady, render_health, render_readiness};
+pub use transfer::{Line, Said, read_problem, read_results, write_batch, write_line};
