@@ -36,7 +36,8 @@
 //! # What stays true
 //!
 //! - A shard's index holds durable state alone; a write is shown to nobody,
-//!   its writer included, before the log says that its record is on disk.
+//!   its writer included, before the log says that its record is on disk; only a
+//!   writer who asked for it hears earlier that the record is in the log.
 //! - Records reach the log in the order in which their shard judged them.
 //! - No core waits for room in a channel; whatever gathers meanwhile is bounded.
 //! - Nothing listens before the whole log is read.

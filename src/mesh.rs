@@ -33,7 +33,7 @@ use self::bell::Bell;
 use crate::{
     id::CoreId,
     listing::{Listing, Page},
-    op::{Op, Outcome},
+    op::{Durability, Op, Outcome},
     shard::{Batch, Finding, Inquiry, Settled},
 };
 
@@ -66,9 +66,9 @@ impl Parcel {
 #[derive(Debug)]
 pub enum Ask {
     /// To execute an operation on a document that it owns.
-    Run(Op),
+    Run(Op, Durability),
     /// To execute operations on documents that it owns, in order.
-    RunAll(Vec<Op>),
+    RunAll(Vec<Op>, Durability),
     /// For the next ids of its shard.
     List(Listing),
     /// What the log wants to know of its shard.
@@ -407,7 +407,9 @@ mod tests {
                 let op = Op::Get {
                     id: Id::Integer(i64::from(made)),
                 };
-                mesh.to(peer).calls.push((made, Ask::Run(op)));
+                mesh.to(peer)
+                    .calls
+                    .push((made, Ask::Run(op, Durability::AsConfigured)));
                 made += 1;
                 mesh.flush();
             }
@@ -448,7 +450,8 @@ mod tests {
             let mut mesh = Mesh::join(other, CoreId(1), Rc::default()).await;
             rests.recv().expect("the receiver rests");
             let id = Id::Integer(1);
-            mesh.to(CoreId(0)).calls.push((7, Ask::Run(Op::Get { id })));
+            let get = Ask::Run(Op::Get { id }, Durability::AsConfigured);
+            mesh.to(CoreId(0)).calls.push((7, get));
             mesh.flush();
         });
         let taken = receiver.expect("it starts").join().expect("no panic");

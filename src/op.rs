@@ -6,6 +6,8 @@
 
 mod edit;
 
+use std::fmt;
+
 use bytes::Bytes;
 
 pub use edit::{
@@ -18,6 +20,44 @@ use crate::id::Id;
 /// document and never comes back, also not after delete and re-create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
+
+/// A log sequence number: 1 for the first record ever, growing by exactly 1.
+///
+/// As a watermark, `Lsn(0)` means "no record yet".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lsn(pub u64);
+
+impl Lsn {
+    /// The watermark before the first record.
+    pub const NONE: Lsn = Lsn(0);
+
+    /// The number that follows.
+    ///
+    /// # Panics
+    /// After 2^64 records, which no disk holds.
+    #[must_use]
+    pub fn next(self) -> Lsn {
+        Lsn(self.0.checked_add(1).expect("2^64 records fit no disk"))
+    }
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// When a write may be answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// As the server is configured.
+    #[default]
+    AsConfigured,
+    /// Once its record is on disk.
+    Synced,
+    /// Once its record is in the log, whether or not that is on disk.
+    Logged,
+}
 
 /// Which versions a precondition names (RFC 9110, section 13.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +186,8 @@ pub enum Outcome {
         created: bool,
         /// The version it has now.
         version: Version,
+        /// See [`Outcome::position`].
+        position: Lsn,
     },
     /// The document is stored as an edit left it (or the edit left it as it was).
     Edited {
@@ -155,13 +197,44 @@ pub enum Outcome {
         version: Version,
         /// What the edit was to show.
         shown: Bytes,
+        /// See [`Outcome::position`].
+        position: Lsn,
     },
     /// The document is removed.
-    Deleted,
+    Deleted {
+        /// See [`Outcome::position`].
+        position: Lsn,
+    },
     /// The condition did not hold; nothing changed.
     ConditionFailed,
     /// The operation was refused; nothing changed.
     Refused(Refusal),
+}
+
+impl Outcome {
+    /// The position of a write in the log: its record has that number. When nothing had to be
+    /// written, it is that of a later record, or that of the one that is there.
+    #[must_use]
+    pub fn position(&self) -> Option<Lsn> {
+        match self {
+            Outcome::Stored { position, .. }
+            | Outcome::Edited { position, .. }
+            | Outcome::Deleted { position } => Some(*position),
+            _ => None,
+        }
+    }
+
+    /// The same outcome at `position`, if it is that of a write.
+    #[must_use]
+    pub fn at(mut self, at: Lsn) -> Outcome {
+        if let Outcome::Stored { position, .. }
+        | Outcome::Edited { position, .. }
+        | Outcome::Deleted { position } = &mut self
+        {
+            *position = at;
+        }
+        self
+    }
 }
 
 /// Why the server does not do what it was validly asked.

@@ -126,6 +126,46 @@ fn check_all(server: &Server, documents: &mut [[Bounds; IDS]], mkfs: &str, round
     }
 }
 
+#[test]
+fn a_write_that_asks_to_be_synced_is_on_disk_whatever_the_policy() {
+    if !can_mount() {
+        return;
+    }
+    for policy in ["never", "everysec"] {
+        let image = Image::new(EXT4, 64);
+        let launch = Launch::serve(&image.data())
+            .cores(2)
+            .args(&["--fsync", policy]);
+        let server = launch.start();
+        let mut client = server.connect();
+        let put = |client: &mut Client, id: u32, durability: &[(&str, &str)]| {
+            let path = format!("/docs/{id}");
+            let put = client.request("PUT", &path, durability, b"[1]");
+            put.header("log-position")
+                .expect("a position")
+                .parse::<u64>()
+                .expect("a number")
+        };
+        for round in 0..20 {
+            put(&mut client, 2 * round, &[]);
+            put(&mut client, 2 * round + 1, &[("Durability", "synced")]);
+        }
+        // Equal to what was stored without a sync.
+        put(&mut client, 100, &[]);
+        put(&mut client, 100, &[("Durability", "synced")]);
+        image.cut_power();
+        server.kill();
+        image.remount();
+        let server = launch.start();
+        let mut client = server.connect();
+        for id in (0..40).chain([100]) {
+            let get = client.get(&format!("/docs/{id}"));
+            assert_eq!(get.status, 200, "{policy}: {id} is lost");
+        }
+        server.stop();
+    }
+}
+
 /// A write under `everysec`: when it was sent, when it was acknowledged.
 struct Write {
     id: u64,

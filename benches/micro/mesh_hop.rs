@@ -13,7 +13,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 use oxdaas::{
     id::{CoreId, Id},
     mesh::{Alarm, Answer, Ask, Builder, Mesh},
-    op::{Op, Outcome},
+    op::{Durability, Op, Outcome},
 };
 
 use crate::meter::Meter;
@@ -62,7 +62,7 @@ async fn ask(builder: Builder, batch: u32) -> Duration {
             let id = Id::Integer(call.into());
             mesh.to(CoreId(1))
                 .calls
-                .push((call, Ask::Run(Op::Get { id })));
+                .push((call, Ask::Run(Op::Get { id }, Durability::AsConfigured)));
         }
         mesh.flush();
         let mut answered = 0;

@@ -10,9 +10,9 @@ use oxdaas::{
     api,
     id::Id,
     limits::BODY_BYTES_MAX_DEFAULT,
-    log::{Location, SegmentNumber},
+    log::{Location, Lsn, SegmentNumber},
     op::{Chosen, Op},
-    shard::{Rules, Settled, Shard},
+    shard::{Place, Rules, Settled, Shard},
 };
 
 use crate::meter::Meter;
@@ -25,9 +25,12 @@ pub const RULES: Rules = Rules {
     edit: api::edit,
     document_bytes_max: BODY_BYTES_MAX_DEFAULT,
 };
-const LOCATION: Location = Location {
-    segment: SegmentNumber(1),
-    offset: 64,
+const PLACE: Place = Place {
+    lsn: Lsn(1),
+    location: Location {
+        segment: SegmentNumber(1),
+        offset: 64,
+    },
 };
 
 pub fn run(meter: &Meter) {
@@ -66,8 +69,8 @@ pub fn each(shard: &mut Shard<()>, op: impl Fn(Id) -> Op) {
         if queued == 64 || (n + 1 == IDS && queued > 0) {
             shard.take_batch().expect("writes are queued");
             let settled = Settled {
-                locations: vec![LOCATION; queued],
-                refused: None,
+                places: vec![PLACE; queued],
+                ..Settled::default()
             };
             shard.settle(settled, |(), _| {});
             queued = 0;

@@ -108,7 +108,10 @@ pub fn render_many(
         }
     }
     body.extend_from_slice(b"]}");
-    Reply::new(render.body_mode, context, out).ok(&[&body]);
+    let position = outcomes.iter().filter_map(Outcome::position).max();
+    Reply::new(render.body_mode, context, out)
+        .positioned(position)
+        .ok(&[&body]);
 }
 
 fn separate(place: usize, out: &mut Vec<u8>) {
@@ -194,7 +197,12 @@ fn result<'a>(
             }
         }
         (_, Outcome::Missing) => return Err(Problem::not_found(id)),
-        (ElementFace::Put, Outcome::Stored { created, version })
+        (
+            ElementFace::Put,
+            Outcome::Stored {
+                created, version, ..
+            },
+        )
         | (
             ElementFace::Patch,
             Outcome::Edited {
@@ -207,13 +215,14 @@ fn result<'a>(
                 created,
                 version,
                 shown,
+                ..
             },
         ) => (
             stored(*created),
             Some(*version),
             Some(("value", &shown[..])),
         ),
-        (ElementFace::Delete, Outcome::Deleted) => (Status::NoContent, None, None),
+        (ElementFace::Delete, Outcome::Deleted { .. }) => (Status::NoContent, None, None),
         (face, outcome) => unreachable!("{outcome:?} is no outcome of {face:?}"),
     };
     Ok(ElementResult {

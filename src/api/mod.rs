@@ -12,6 +12,7 @@ mod body;
 mod command;
 mod cursor;
 mod describe;
+mod durability;
 mod edit;
 mod equality;
 mod increment;
@@ -36,6 +37,7 @@ mod tree;
 mod visit;
 mod work;
 
+pub use durability::durability;
 pub use edit::edit;
 pub use equality::same_document;
 pub use json::{JsonError, minify};

@@ -17,7 +17,7 @@ use crate::{
     },
     id::Id,
     limits::{GZIP_BODY_BYTES_MAX, GZIP_BODY_BYTES_MIN},
-    op::{Condition, Match, Outcome, Version},
+    op::{Condition, Lsn, Match, Outcome, Version},
 };
 
 /// Bytes of the longest integer id, `-9223372036854775808`.
@@ -148,6 +148,7 @@ pub fn render(
     out: &mut Vec<u8>,
 ) {
     let mut reply = Reply::new(render.body_mode, context, out);
+    reply.head.log_position = outcome.position();
     let id = || {
         let id = render.id.as_ref().or(chosen);
         id.expect("the client named an id, or the server chose one")
@@ -183,7 +184,12 @@ pub fn render(
         ) => {
             reply.problem(&Problem::not_found(id()));
         }
-        (Face::Put | Face::Create { .. }, Outcome::Stored { created, version }) => {
+        (
+            Face::Put | Face::Create { .. },
+            Outcome::Stored {
+                created, version, ..
+            },
+        ) => {
             reply.head.etag = Some(*version);
             let write = Write::of(id(), *created, render.returned);
             let document: &[u8] = match &render.face {
@@ -200,6 +206,7 @@ pub fn render(
                 created,
                 version,
                 shown,
+                ..
             },
         ) => {
             reply.head.etag = Some(*version);
@@ -213,7 +220,7 @@ pub fn render(
                 _ => reply.written(&write, &[b"{\"id\":", &id, b"}"], shown),
             }
         }
-        (Face::Delete, Outcome::Deleted) => reply.without_body(Status::NoContent),
+        (Face::Delete, Outcome::Deleted { .. }) => reply.without_body(Status::NoContent),
         (Face::ApiGet, Outcome::Found { document, .. }) => reply.envelope(id(), document),
         (Face::ApiGet, Outcome::Missing) => reply.envelope(id(), b"null"),
         (Face::ApiPost { document }, Outcome::Stored { version, .. }) => {
@@ -320,6 +327,12 @@ impl<'a, 'o> Reply<'a, 'o> {
             head: ResponseHead::new(Status::Ok, context.date, context.persistence),
             out,
         }
+    }
+
+    /// The same with `Log-Position`, if there is one to tell.
+    pub(super) fn positioned(mut self, position: Option<Lsn>) -> Reply<'a, 'o> {
+        self.head.log_position = position;
+        self
     }
 
     /// 200 with a JSON body that is `parts` in a row.

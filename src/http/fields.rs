@@ -23,6 +23,7 @@ pub enum Field {
     ContentLength,
     ContentRange,
     ContentType,
+    Durability,
     Expect,
     Host,
     IfMatch,
@@ -46,7 +47,7 @@ impl Field {
                 ("prefer", Prefer),
             ],
             8 => &[("if-match", IfMatch)],
-            10 => &[("connection", Connection)],
+            10 => &[("connection", Connection), ("durability", Durability)],
             12 => &[("content-type", ContentType)],
             13 => &[
                 ("if-none-match", IfNoneMatch),

@@ -7,7 +7,7 @@
 use super::etag::write_etag;
 use super::grammar::is_token;
 use super::{Coding, DateField, Persistence, Status};
-use crate::op::Version;
+use crate::op::{Lsn, Version};
 
 /// The interim response that lets a client send its body (RFC 9110, section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -43,6 +43,8 @@ pub struct ResponseHead<'a> {
     pub negotiated: Option<Coding>,
     /// `ETag`.
     pub etag: Option<Version>,
+    /// `Log-Position`.
+    pub log_position: Option<Lsn>,
     /// `Location`, percent-encoded.
     pub location: Option<&'a str>,
     /// `Allow`.
@@ -65,6 +67,7 @@ impl<'a> ResponseHead<'a> {
             media_type: None,
             negotiated: None,
             etag: None,
+            log_position: None,
             location: None,
             allow: None,
             retry_after_s: None,
@@ -111,6 +114,9 @@ pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
         if coding == Coding::Gzip && !bodiless {
             out.extend_from_slice(b"Content-Encoding: gzip\r\n");
         }
+    }
+    if let Some(Lsn(position)) = head.log_position {
+        write_number(out, b"Log-Position: ", position);
     }
     if let Some(location) = head.location {
         write_field(out, "Location", location);
@@ -187,6 +193,7 @@ mod tests {
         let head = ResponseHead {
             media_type: Some(MediaType::Text),
             body_bytes: Some(0),
+            log_position: Some(Lsn(9)),
             location: Some("/docs/a%20b"),
             allow: Some("GET, HEAD"),
             retry_after_s: Some(1),
@@ -197,7 +204,7 @@ mod tests {
             &head,
             "HTTP/1.1 503 Service Unavailable\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
              Content-Type: text/plain; charset=utf-8\r\nContent-Length: 0\r\n\
-             Location: /docs/a%20b\r\nAllow: GET, HEAD\r\nRetry-After: 1\r\n\
+             Log-Position: 9\r\nLocation: /docs/a%20b\r\nAllow: GET, HEAD\r\nRetry-After: 1\r\n\
              Vary: Origin\r\nX: \r\nConnection: close\r\n\r\n",
         );
     }

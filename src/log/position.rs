@@ -3,33 +3,8 @@
 use std::fmt;
 
 use super::record::{Flags, IdRef, Kind, Record};
+pub use crate::op::Lsn;
 use crate::op::Version;
-
-/// A log sequence number: 1 for the first record ever, growing by exactly 1.
-///
-/// As a watermark, `Lsn(0)` means "no record yet".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lsn(pub u64);
-
-impl Lsn {
-    /// The watermark before the first record.
-    pub const NONE: Lsn = Lsn(0);
-
-    /// The number that follows.
-    ///
-    /// # Panics
-    /// After 2^64 records, which no disk holds.
-    #[must_use]
-    pub fn next(self) -> Lsn {
-        Lsn(self.0.checked_add(1).expect("2^64 records fit no disk"))
-    }
-}
-
-impl fmt::Display for Lsn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// The number of a segment: from 1, ascending without gaps, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

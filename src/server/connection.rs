@@ -14,7 +14,7 @@ use crate::{
     http::{Bounds, DateField, Decoder, Persistence, Phase},
     id::Id,
     limits::{BODY_RATE_BYTES_MIN, LINGER_MS, OUTPUT_BYTES_MAX},
-    op::Outcome,
+    op::{Durability, Outcome},
 };
 
 /// A connection and its exchanges in flight.
@@ -75,7 +75,7 @@ enum SlotState {
     /// As before, and the server chooses the id: each try takes another one.
     Choosing {
         render: Render,
-        document: Bytes,
+        document: (Bytes, Durability),
         tries: u32,
         id: Option<Id>,
     },
@@ -181,7 +181,7 @@ impl Connection {
         &mut self,
         render: Render,
         persistence: Persistence,
-        document: Bytes,
+        document: (Bytes, Durability),
     ) -> u32 {
         self.awaited += 1;
         self.push(
@@ -238,7 +238,7 @@ impl Connection {
     }
 
     /// Notes the id that request `number` tries next, and returns its document for the write.
-    pub fn try_id(&mut self, number: u32, chosen: Id) -> Bytes {
+    pub fn try_id(&mut self, number: u32, chosen: Id) -> (Bytes, Durability) {
         match &mut self.slot(number).state {
             SlotState::Choosing { document, id, .. } => {
                 *id = Some(chosen);

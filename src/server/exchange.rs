@@ -17,7 +17,7 @@ use crate::{
     id::{CoreId, Id},
     limits::{CALLS_MAX, OUTPUT_BYTES_MAX, PIPELINE_MAX, TURN_MS, TURN_REQUESTS_MIN},
     mesh::{Answer, Ask, CallId, Parcel},
-    op::{Chosen, Condition, Op, Outcome, Refusal},
+    op::{Chosen, Condition, Durability, Op, Outcome, Refusal},
     shard::Settled,
 };
 
@@ -82,12 +82,15 @@ impl Core {
         }
         for (call, ask) in parcel.calls {
             match ask {
-                Ask::Run(op) => {
-                    if let Some(outcome) = self.shard.execute(op, Waiter::Peer(peer, call)) {
+                Ask::Run(op, durability) => {
+                    let waiter = Waiter::Peer(peer, call);
+                    if let Some(outcome) = self.shard.execute_as(op, durability, waiter) {
                         self.reply(peer, call, Answer::Outcome(outcome));
                     }
                 }
-                Ask::RunAll(ops) => self.begin_share(ops, Asker::Peer(peer, call)),
+                Ask::RunAll(ops, durability) => {
+                    self.begin_share(ops, durability, Asker::Peer(peer, call));
+                }
                 Ask::List(listing) => {
                     let page = self.shard.list(&listing);
                     self.reply(peer, call, Answer::Listed(page));
@@ -257,13 +260,21 @@ impl Core {
             true => Persistence::Close,
             false => request.persistence,
         };
-        match api::plan(request) {
-            Ok(Plan::Run { op, render }) => self.run_op(token, op, render, persistence),
+        let planned = api::plan(request).and_then(|plan| Ok((plan, api::durability(request)?)));
+        let (planned, durability) = match planned {
+            Ok((plan, durability)) => (Ok(plan), durability),
+            Err(problem) => (Err(problem), Durability::AsConfigured),
+        };
+        match planned {
+            Ok(Plan::Run { op, render }) => {
+                self.run_op(token, (op, durability), render, persistence);
+            }
             Ok(Plan::Create { document, render }) => {
-                let number =
-                    self.desk
-                        .connection(token)
-                        .await_choice(render, persistence, document);
+                let number = self.desk.connection(token).await_choice(
+                    render,
+                    persistence,
+                    (document, durability),
+                );
                 self.ask_for_id(Seat { token, number }, 0);
             }
             Ok(Plan::Gather(gathering)) => {
@@ -271,6 +282,7 @@ impl Core {
                 self.waiting.push_back(Waiting {
                     seat: Seat { token, number },
                     persistence,
+                    durability,
                     gathering,
                 });
             }
@@ -315,18 +327,26 @@ impl Core {
     }
 
     /// Executes `op` at the owner of its id.
-    fn run_op(&mut self, token: Token, op: Op, render: Render, persistence: Persistence) {
+    fn run_op(
+        &mut self,
+        token: Token,
+        (op, durability): (Op, Durability),
+        render: Render,
+        persistence: Persistence,
+    ) {
         let owner = CoreId::owner(op.id().placement(), self.config.cores);
         if owner != self.id {
             let number = self
                 .desk
                 .connection(token)
                 .await_outcome(render, persistence);
-            self.call(owner, Ask::Run(op), Caller::Seat(Seat { token, number }));
+            let caller = Caller::Seat(Seat { token, number });
+            self.call(owner, Ask::Run(op, durability), caller);
             return;
         }
         let number = self.desk.connection(token).next_number();
-        match self.shard.execute(op, Waiter::Seat(Seat { token, number })) {
+        let waiter = Waiter::Seat(Seat { token, number });
+        match self.shard.execute_as(op, durability, waiter) {
             None => {
                 let awaited = self
                     .desk
@@ -377,7 +397,7 @@ impl Core {
         let Some(id) = id.map(Id::Integer) else {
             return self.settle(seat, Outcome::Refused(Refusal::IdsExhausted));
         };
-        let document = self
+        let (document, durability) = self
             .desk
             .connection(seat.token)
             .try_id(seat.number, id.clone());
@@ -390,9 +410,9 @@ impl Core {
             chosen: Chosen::ByServer,
         };
         if owner != self.id {
-            return self.call(owner, Ask::Run(op), Caller::Seat(seat));
+            return self.call(owner, Ask::Run(op, durability), Caller::Seat(seat));
         }
-        if let Some(outcome) = self.shard.execute(op, Waiter::Seat(seat)) {
+        if let Some(outcome) = self.shard.execute_as(op, durability, Waiter::Seat(seat)) {
             self.settle(seat, outcome);
         }
     }

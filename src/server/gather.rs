@@ -19,13 +19,14 @@ use crate::{
     limits::{GATHERS_MAX, LIST_BYTES_MAX},
     listing::{Listing, Page},
     mesh::Ask,
-    op::{Op, Outcome},
+    op::{Durability, Op, Outcome},
 };
 
 /// A request that waits for its turn.
 pub struct Waiting {
     pub seat: Seat,
     pub persistence: Persistence,
+    pub durability: Durability,
     pub gathering: Gathering,
 }
 
@@ -42,6 +43,7 @@ pub struct Gather {
 struct Place {
     seat: Seat,
     persistence: Persistence,
+    durability: Durability,
 }
 
 /// What a gather brings together.
@@ -89,6 +91,7 @@ impl Core {
         let place = Place {
             seat: waiting.seat,
             persistence: waiting.persistence,
+            durability: waiting.durability,
         };
         match waiting.gathering {
             Gathering::List { listing, render } => self.ask_for_pages(place, listing, render),
@@ -164,13 +167,14 @@ impl Core {
     fn begin_wave(&mut self, gather: usize) {
         let cores = self.config.cores;
         let shares = self.run_of(gather).begin_wave(cores);
+        let durability = self.gathers[gather].place.durability;
         // One more than there are, so that it ends only when all have begun.
         self.gathers[gather].missing = shares.len() + 1;
         for (core, ops) in shares {
             if core == self.id {
-                self.begin_share(ops, Asker::Gather(gather));
+                self.begin_share(ops, durability, Asker::Gather(gather));
             } else {
-                self.call(core, Ask::RunAll(ops), Caller::Gather(gather));
+                self.call(core, Ask::RunAll(ops, durability), Caller::Gather(gather));
             }
         }
         self.one_has_answered(gather);
@@ -244,7 +248,9 @@ impl Core {
         place: Place,
         render: impl FnOnce(&ReplyContext<'_>, &mut Vec<u8>),
     ) {
-        let Place { seat, persistence } = place;
+        let Place {
+            seat, persistence, ..
+        } = place;
         let (connection, date) = self.desk.connection_and_date(seat.token);
         let mut response = Vec::new();
         render(&ReplyContext { persistence, date }, &mut response);

@@ -252,9 +252,13 @@ impl LogCore {
                 self.append(core, batch).await;
             }
             match self.fsync {
-                Fsync::Always => self.sync_round().await,
-                Fsync::Everysec => self.begin_interval_sync(),
-                Fsync::Never => {}
+                Fsync::Everysec if !self.rounds.must_sync() => self.begin_interval_sync(),
+                Fsync::Never if !self.rounds.must_sync() => {}
+                _ => {
+                    self.publish_logged();
+                    self.wait_for_sync().await;
+                    self.sync_round().await;
+                }
             }
             self.publish_round();
             self.begin_spare();
@@ -462,6 +466,12 @@ impl LogCore {
         let bound = 2 * self.live_bytes + COMPACTION_SLACK_SEGMENTS * segment_bytes;
         // The next spare, and what compaction writes meanwhile.
         !self.checks.given_up && writer.held_bytes() + 2 * segment_bytes > bound
+    }
+
+    /// Tells writers who do not wait for the disk that their records are in the log.
+    fn publish_logged(&mut self) {
+        self.port.settled.borrow_mut().extend(self.rounds.logged());
+        self.port.core.raise();
     }
 
     fn publish_round(&mut self) {

@@ -13,7 +13,7 @@ use crate::{
     id::CoreId,
     log::{AppendError, Disk, NewSegment, RollError, RollJob, SyncTarget, Writer, drafts},
     op::Refusal,
-    shard::{Batch, Settled},
+    shard::{Batch, Place, Settled},
 };
 
 /// The writer of the log, and what the round under way has done so far.
@@ -21,6 +21,8 @@ pub(super) struct Rounds<D: Disk> {
     writer: Writer<D>,
     cores: Vec<CoreRound>,
     batch: Option<Fed>,
+    /// How many records of the round must be on disk before it is published.
+    synced_count: u32,
 }
 
 /// One core's part of the round.
@@ -31,6 +33,8 @@ struct CoreRound {
     settled: Settled,
     /// How many of the settled records a roll of this round has already synced.
     durable_count: usize,
+    /// How many records have a writer who wants to hear when they are in the log.
+    logged_count: u32,
 }
 
 /// A batch that is appended up to `at`.
@@ -56,6 +60,7 @@ impl<D: Disk> Rounds<D> {
             writer,
             cores: (0..cores).map(|_| CoreRound::default()).collect(),
             batch: None,
+            synced_count: 0,
         }
     }
 
@@ -75,7 +80,10 @@ impl<D: Disk> Rounds<D> {
     /// If the batch before it is not whole.
     pub(super) fn begin_batch(&mut self, core: CoreId, batch: Batch) {
         assert!(self.batch.is_none(), "one batch after the other");
-        if batch.epoch == self.cores[core.index()].epoch {
+        let round = &mut self.cores[core.index()];
+        if batch.epoch == round.epoch {
+            round.logged_count += batch.logged_count;
+            self.synced_count += batch.synced_count;
             self.batch = Some(Fed { core, batch, at: 0 });
         }
     }
@@ -93,10 +101,9 @@ impl<D: Disk> Rounds<D> {
             match self.writer.append(draft) {
                 Ok(location) => {
                     fed.at += draft.len();
-                    self.cores[fed.core.index()]
-                        .settled
-                        .locations
-                        .push(location);
+                    let lsn = self.writer.appended();
+                    let place = Place { lsn, location };
+                    self.cores[fed.core.index()].settled.places.push(place);
                 }
                 Err(AppendError::NoRoom) => {
                     let bytes = u32::try_from(draft.len()).expect("a record is far below 4 GiB");
@@ -137,7 +144,7 @@ impl<D: Disk> Rounds<D> {
         match &rolled {
             Ok(()) => {
                 for round in &mut self.cores {
-                    round.durable_count = round.settled.locations.len();
+                    round.durable_count = round.settled.places.len();
                 }
             }
             Err(RollError::Full { .. }) => self.refuse_batch(Refusal::DiskFull),
@@ -169,8 +176,8 @@ impl<D: Disk> Rounds<D> {
             return;
         }
         for round in &mut self.cores {
-            if round.settled.locations.len() > round.durable_count {
-                round.settled.locations.truncate(round.durable_count);
+            if round.settled.places.len() > round.durable_count {
+                round.settled.places.truncate(round.durable_count);
                 if round.settled.refused.is_none() {
                     round.epoch += 1;
                 }
@@ -179,13 +186,38 @@ impl<D: Disk> Rounds<D> {
         }
     }
 
+    /// Whether a writer of the round wants to hear of it only when its record is on disk.
+    pub(super) fn must_sync(&self) -> bool {
+        self.synced_count > 0
+    }
+
+    /// Before a sync: for each core with writers who do not wait for it, which records are
+    /// in the log.
+    pub(super) fn logged(&mut self) -> impl Iterator<Item = (CoreId, Settled)> + '_ {
+        (0..).zip(&mut self.cores).filter_map(|(core, round)| {
+            let count = std::mem::take(&mut round.logged_count);
+            let logged = || round.settled.places.iter().map(|place| place.lsn).collect();
+            (count > 0).then(|| {
+                let settled = Settled {
+                    logged: logged(),
+                    ..Settled::default()
+                };
+                (CoreId(core), settled)
+            })
+        })
+    }
+
     /// Ends the round: what became of the records of each core that had some.
     pub(super) fn publish(&mut self) -> impl Iterator<Item = (CoreId, Settled)> + '_ {
         assert!(self.batch.is_none(), "a round ends between batches");
-        (0..).zip(&mut self.cores).filter_map(|(core, round)| {
+        self.synced_count = 0;
+        let durable = self.writer.durable();
+        (0..).zip(&mut self.cores).filter_map(move |(core, round)| {
             round.durable_count = 0;
-            let settled = std::mem::take(&mut round.settled);
-            let is_empty = settled.locations.is_empty() && settled.refused.is_none();
+            round.logged_count = 0;
+            let mut settled = std::mem::take(&mut round.settled);
+            settled.durable = durable;
+            let is_empty = settled.places.is_empty() && settled.refused.is_none();
             (!is_empty).then_some((CoreId(core), settled))
         })
     }

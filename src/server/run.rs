@@ -136,7 +136,7 @@ fn owner(id: &Id, cores: u16) -> CoreId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::Version;
+    use crate::op::{Lsn, Version};
 
     fn put(id: i64) -> Element {
         Element::Run(Op::Put {
@@ -165,6 +165,7 @@ mod tests {
                         _ => Outcome::Stored {
                             created: true,
                             version: Version(number.unsigned_abs()),
+                            position: Lsn::NONE,
                         },
                     }
                 }
@@ -197,6 +198,7 @@ mod tests {
             let stored = |version| Outcome::Stored {
                 created: true,
                 version: Version(version),
+                position: Lsn::NONE,
             };
             let none_left = Outcome::Refused(Refusal::IdsExhausted);
             let expected = [

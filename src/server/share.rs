@@ -6,7 +6,7 @@ use crate::{
     id::CoreId,
     limits::{EDITS_WORK_BYTES_MAX, RESPONSE_BYTES_MAX},
     mesh::{Answer, CallId},
-    op::{EditRefusal, Op, Outcome, Refusal},
+    op::{Durability, EditRefusal, Op, Outcome, Refusal},
 };
 
 /// Operations that this core executes for one request.
@@ -45,7 +45,7 @@ impl Share {
 
 impl Core {
     /// Executes `ops`, in order, and tells `asker` once all outcomes are known.
-    pub(super) fn begin_share(&mut self, ops: Vec<Op>, asker: Asker) {
+    pub(super) fn begin_share(&mut self, ops: Vec<Op>, durability: Durability, asker: Asker) {
         assert!(!ops.is_empty(), "only cores that own something are asked");
         let share = self.shares.insert(Share {
             asker,
@@ -62,7 +62,7 @@ impl Core {
                 Op::Edit { .. } if work_bytes > EDITS_WORK_BYTES_MAX => {
                     Some(Outcome::Refused(Refusal::Edit(EditRefusal::TooLarge)))
                 }
-                op => self.shard.execute(op, waiter),
+                op => self.shard.execute_as(op, durability, waiter),
             };
             if let Some(outcome) = executed
                 && let Some((asker, outcomes)) = self.shares[share].finish_one(index, outcome)

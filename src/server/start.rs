@@ -28,8 +28,8 @@ use crate::{
     config::Config,
     id::CoreId,
     log::{
-        Directory, DirectoryError, Kind, Record, RecoveryError, RollError, Survey, Verdict, Writer,
-        repair_tail, scan_all_expecting, survey,
+        Directory, DirectoryError, Kind, Lsn, Record, RecoveryError, RollError, Survey, Verdict,
+        Writer, repair_tail, scan_all_expecting, survey,
     },
     mesh::{Alarm, Builder, Mesh},
     shard::{IdSource, Rules, Shard},
@@ -249,6 +249,7 @@ fn recover(directory: &Directory, cores: u16, rules: Rules) -> Result<Recovered,
     );
     for shard in &mut shards {
         shard.begin_versions_above(verdict.floors.version);
+        shard.begin_positions_at(Lsn(verdict.next.0 - 1));
     }
     Ok(Recovered { shards, verdict })
 }

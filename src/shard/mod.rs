@@ -17,5 +17,5 @@ mod slab;
 
 pub use census::{Finding, Inquiry, Relocation};
 pub use ids::IdSource;
-pub use queue::{Batch, Settled, Shard};
+pub use queue::{Batch, Place, Settled, Shard};
 pub use rules::Rules;

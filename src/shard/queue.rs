@@ -6,6 +6,8 @@
 //! - Conditions are judged against the latest state, queued writes included.
 //! - Whatever depends on a queued write is answered from its place in the queue,
 //!   so no answer shows state that a crash could still take back.
+//! - A write that asked to be answered before the disk has it is answered so to its
+//!   writer alone; all others see it once it is settled.
 //! - When the log refuses a record, every write queued behind it is refused as
 //!   well: each was judged on a state that will never be.
 
@@ -19,7 +21,7 @@ use crate::{
     id::Id,
     limits::UNSETTLED_BYTES_MAX,
     log::{Draft, Flags, Kind, Location, encode},
-    op::{Chosen, Condition, Edit, Op, Outcome, Refusal, Shows, Version},
+    op::{Chosen, Condition, Durability, Edit, Lsn, Op, Outcome, Refusal, Shows, Version},
 };
 
 /// The documents of one core. `W` names who waits for an answer.
@@ -34,6 +36,14 @@ pub struct Shard<W> {
     unsettled_bytes: usize,
     epoch: u32,
     last_version: Version,
+    /// The last record of this shard that is settled, or a later one.
+    position: Lsn,
+    /// Every record up to this one is known to be on disk.
+    durable: Lsn,
+    /// How many of the drafts have a writer who wants to hear when they are in the log.
+    draft_logged_count: u32,
+    /// How many have one who wants to hear of it only when they are on disk.
+    draft_synced_count: u32,
     rules: Rules,
     edit_work_bytes: u64,
 }
@@ -50,15 +60,32 @@ pub struct Batch {
     pub count: u32,
     /// What the shard's documents took in the log before these.
     pub live_bytes: u64,
+    /// How many have a writer who wants to hear when they are in the log.
+    pub logged_count: u32,
+    /// How many have one who wants to hear of it only when they are on disk.
+    pub synced_count: u32,
+}
+
+/// Where a record stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its number.
+    pub lsn: Lsn,
+    /// Its first byte.
+    pub location: Location,
 }
 
 /// What became of the oldest records that a shard has under way.
 #[derive(Debug, Default)]
 pub struct Settled {
     /// Where the next records of the shard now lie, as durable as the policy asks.
-    pub locations: Vec<Location>,
+    pub places: Vec<Place>,
     /// Why the record after those was refused, and with it all that follow.
     pub refused: Option<Refusal>,
+    /// The numbers of the records after those, which are in the log but not settled.
+    pub logged: Vec<Lsn>,
+    /// Every record up to this one is on disk.
+    pub durable: Lsn,
 }
 
 /// What a queued write leaves behind, for the operations that come after it.
@@ -74,7 +101,7 @@ enum Queued<W> {
         id: Id,
         version: Version,
         change: Change,
-        waiter: W,
+        asked: Asked<Option<W>>,
     },
     Read {
         id: Id,
@@ -86,6 +113,12 @@ enum Queued<W> {
     },
 }
 
+/// Who waits for a write, and for how much of it.
+struct Asked<W> {
+    durability: Durability,
+    waiter: W,
+}
+
 enum Change {
     Put {
         document: Bytes,
@@ -94,6 +127,10 @@ enum Change {
         shown: Option<Bytes>,
     },
     Delete,
+    /// The record is a mark: what is settled already is to be on disk before this is answered.
+    Nothing {
+        outcome: Outcome,
+    },
 }
 
 impl<W> Shard<W> {
@@ -109,6 +146,10 @@ impl<W> Shard<W> {
             unsettled_bytes: 0,
             epoch: 0,
             last_version: Version(0),
+            position: Lsn::NONE,
+            durable: Lsn::NONE,
+            draft_logged_count: 0,
+            draft_synced_count: 0,
             rules,
             edit_work_bytes: 0,
         }
@@ -148,6 +189,11 @@ impl<W> Shard<W> {
         self.last_version = highest;
     }
 
+    /// Ends recovery of all shards: `last` is the last record of the whole log, and on disk.
+    pub fn begin_positions_at(&mut self, last: Lsn) {
+        (self.position, self.durable) = (last, last);
+    }
+
     /// How many durable documents the shard holds.
     #[must_use]
     pub fn document_count(&self) -> usize {
@@ -163,8 +209,15 @@ impl<W> Shard<W> {
     /// Executes `op`, or queues it: `None` means that [`Shard::settle`] will give
     /// the outcome to `waiter`.
     pub fn execute(&mut self, op: Op, waiter: W) -> Option<Outcome> {
+        self.execute_as(op, Durability::AsConfigured, waiter)
+    }
+
+    /// As [`Shard::execute`]; a write is answered when `durability` says.
+    pub fn execute_as(&mut self, op: Op, durability: Durability, waiter: W) -> Option<Outcome> {
+        let asked = Asked { durability, waiter };
         match op {
             Op::Get { id } if self.latest.contains_key(&id) => {
+                let waiter = asked.waiter;
                 self.queue.push_back(Queued::Read { id, waiter });
                 None
             }
@@ -177,21 +230,22 @@ impl<W> Shard<W> {
             } => {
                 let current = self.current(&id);
                 if !holds(condition.as_deref(), current.version) {
-                    return self.answer(current.unsettled, Outcome::ConditionFailed, waiter);
+                    return self.answer(current.unsettled, Outcome::ConditionFailed, asked.waiter);
                 }
                 if let (Some(version), true) = (current.version, self.is_current(&id, &document)) {
                     let outcome = Outcome::Stored {
                         created: false,
                         version,
+                        position: self.position,
                     };
-                    return self.answer(current.unsettled, outcome, waiter);
+                    return self.answer_equal(current.unsettled, outcome, asked);
                 }
                 let change = Change::Put {
                     document,
                     created: current.version.is_none(),
                     shown: None,
                 };
-                self.write(id, change, chosen, waiter)
+                self.write(id, change, chosen, asked)
             }
             Op::Edit {
                 id,
@@ -201,19 +255,19 @@ impl<W> Shard<W> {
             } => {
                 let current = self.current(&id);
                 if !holds(condition.as_deref(), current.version) {
-                    return self.answer(current.unsettled, Outcome::ConditionFailed, waiter);
+                    return self.answer(current.unsettled, Outcome::ConditionFailed, asked.waiter);
                 }
-                self.edit(id, (&edit, shows), current, waiter)
+                self.edit(id, (&edit, shows), current, asked)
             }
             Op::Delete { id, condition } => {
                 let current = self.current(&id);
                 if !holds(condition.as_deref(), current.version) {
-                    return self.answer(current.unsettled, Outcome::ConditionFailed, waiter);
+                    return self.answer(current.unsettled, Outcome::ConditionFailed, asked.waiter);
                 }
                 if current.version.is_none() {
-                    return self.answer(current.unsettled, Outcome::Missing, waiter);
+                    return self.answer(current.unsettled, Outcome::Missing, asked.waiter);
                 }
-                self.write(id, Change::Delete, Chosen::ByClient, waiter)
+                self.write(id, Change::Delete, Chosen::ByClient, asked)
             }
         }
     }
@@ -230,6 +284,8 @@ impl<W> Shard<W> {
             bytes,
             count,
             live_bytes: self.index.live().total(),
+            logged_count: std::mem::take(&mut self.draft_logged_count),
+            synced_count: std::mem::take(&mut self.draft_synced_count),
         })
     }
 
@@ -239,60 +295,77 @@ impl<W> Shard<W> {
     /// # Panics
     /// Panics when the log settles more records than it was given.
     pub fn settle(&mut self, settled: Settled, mut answer: impl FnMut(W, Outcome)) {
-        for location in settled.locations {
+        self.durable = self.durable.max(settled.durable);
+        for place in settled.places {
             self.answer_up_to_a_write(&mut answer);
-            self.commit(location, &mut answer);
+            self.commit(place, &mut answer);
         }
         self.answer_up_to_a_write(&mut answer);
         if let Some(refusal) = settled.refused {
             self.refuse_all(refusal, &mut answer);
         }
+        self.answer_logged(settled.logged, answer);
     }
 
-    fn commit(&mut self, location: Location, answer: &mut impl FnMut(W, Outcome)) {
+    /// Answers those whose records are in the log, and who want to know no more.
+    fn answer_logged(&mut self, logged: Vec<Lsn>, mut answer: impl FnMut(W, Outcome)) {
+        let mut writes = self.queue.iter_mut().filter_map(|queued| match queued {
+            Queued::Write {
+                version,
+                change,
+                asked,
+                ..
+            } => Some((*version, change, asked)),
+            Queued::Read { .. } | Queued::Answer { .. } => None,
+        });
+        for lsn in logged {
+            let (version, change, asked) = writes.next().expect("each record has its write");
+            if asked.durability == Durability::Logged
+                && let Some(waiter) = asked.waiter.take()
+            {
+                answer(waiter, change.outcome(version, lsn));
+            }
+        }
+    }
+
+    fn commit(&mut self, place: Place, answer: &mut impl FnMut(W, Outcome)) {
         let Some(Queued::Write {
             id,
             version,
             change,
-            waiter,
+            asked,
         }) = self.queue.pop_front()
         else {
             panic!("the log settled a record that it was not given");
         };
         self.unsettled_bytes -= change.bytes();
-        self.forget_latest(&id);
-        let outcome = match change {
-            Change::Put {
-                document,
-                created,
-                shown,
-            } => {
-                self.index.put(&id, version, location, &document);
-                match shown {
-                    None => Outcome::Stored { created, version },
-                    Some(shown) => Outcome::Edited {
-                        created,
-                        version,
-                        shown,
-                    },
-                }
+        self.position = place.lsn;
+        match &change {
+            Change::Put { document, .. } => {
+                self.forget_latest(&id);
+                self.index.put(&id, version, place.location, document);
             }
             Change::Delete => {
+                self.forget_latest(&id);
                 assert!(
                     self.index.remove(&id),
                     "a removal is queued only for a document that exists"
                 );
-                Outcome::Deleted
             }
-        };
-        answer(waiter, outcome);
+            Change::Nothing { .. } => {}
+        }
+        if let Some(waiter) = asked.waiter {
+            answer(waiter, change.outcome(version, place.lsn));
+        }
     }
 
     fn answer_up_to_a_write(&mut self, answer: &mut impl FnMut(W, Outcome)) {
         while !matches!(self.queue.front(), None | Some(Queued::Write { .. })) {
             match self.queue.pop_front() {
                 Some(Queued::Read { id, waiter }) => answer(waiter, self.read(&id)),
-                Some(Queued::Answer { outcome, waiter }) => answer(waiter, outcome),
+                Some(Queued::Answer { outcome, waiter }) => {
+                    answer(waiter, outcome.at(self.position));
+                }
                 Some(Queued::Write { .. }) | None => unreachable!("looked at above"),
             }
         }
@@ -304,12 +377,16 @@ impl<W> Shard<W> {
         self.latest.clear();
         self.drafts.clear();
         self.draft_count = 0;
+        (self.draft_logged_count, self.draft_synced_count) = (0, 0);
         self.unsettled_bytes = 0;
         for queued in std::mem::take(&mut self.queue) {
             match queued {
-                Queued::Write { waiter, .. } | Queued::Answer { waiter, .. } => {
-                    answer(waiter, Outcome::Refused(refusal));
+                Queued::Write { asked, .. } => {
+                    if let Some(waiter) = asked.waiter {
+                        answer(waiter, Outcome::Refused(refusal));
+                    }
                 }
+                Queued::Answer { waiter, .. } => answer(waiter, Outcome::Refused(refusal)),
                 Queued::Read { id, waiter } => answer(waiter, self.read(&id)),
             }
         }
@@ -336,13 +413,38 @@ impl<W> Shard<W> {
         }
     }
 
+    /// Answers a write that changes nothing, once what it found is as durable as it asks.
+    fn answer_equal(
+        &mut self,
+        unsettled: Unsettled,
+        outcome: Outcome,
+        asked: Asked<W>,
+    ) -> Option<Outcome> {
+        let is_on_disk = matches!(unsettled, Unsettled::No) && self.position <= self.durable;
+        if asked.durability == Durability::Synced && !is_on_disk {
+            let change = Change::Nothing { outcome };
+            let draft = Draft {
+                kind: Kind::Mark,
+                flags: Flags::NONE,
+                version: self.last_version,
+                expires_at_ms: 0,
+                id: &Id::Integer(0),
+                document: &[],
+            };
+            encode(&mut self.drafts, &draft);
+            self.queue_write(Id::Integer(0), change, asked);
+            return None;
+        }
+        self.answer(unsettled, outcome, asked.waiter)
+    }
+
     /// Edits the latest state of a document, queued writes included.
     fn edit(
         &mut self,
         id: Id,
         (edit, shows): (&Edit, Shows),
         current: Current,
-        waiter: W,
+        asked: Asked<W>,
     ) -> Option<Outcome> {
         if self.is_overloaded() {
             return Some(Outcome::Refused(Refusal::Overloaded));
@@ -354,15 +456,19 @@ impl<W> Shard<W> {
             Err(refusal) => Outcome::Refused(Refusal::Edit(refusal)),
             Ok(None) => Outcome::Missing,
             Ok(Some(edited)) => match current.version {
-                Some(version) if self.is_current(&id, &edited.document) => Outcome::Edited {
-                    created: false,
-                    version,
-                    shown: match (shows, self.current_document(&id)) {
-                        // It may be written in another way than the equal one.
-                        (Shows::Document, Some(stored)) => Bytes::copy_from_slice(stored),
-                        _ => edited.shown,
-                    },
-                },
+                Some(version) if self.is_current(&id, &edited.document) => {
+                    let outcome = Outcome::Edited {
+                        created: false,
+                        version,
+                        shown: match (shows, self.current_document(&id)) {
+                            // It may be written in another way than the equal one.
+                            (Shows::Document, Some(stored)) => Bytes::copy_from_slice(stored),
+                            _ => edited.shown,
+                        },
+                        position: self.position,
+                    };
+                    return self.answer_equal(current.unsettled, outcome, asked);
+                }
                 before => {
                     let shown = match shows {
                         Shows::Document => edited.document.clone(),
@@ -373,18 +479,24 @@ impl<W> Shard<W> {
                         created: before.is_none(),
                         shown: Some(shown),
                     };
-                    return self.write(id, change, Chosen::ByClient, waiter);
+                    return self.write(id, change, Chosen::ByClient, asked);
                 }
             },
         };
-        self.answer(current.unsettled, outcome, waiter)
+        self.answer(current.unsettled, outcome, asked.waiter)
     }
 
     fn is_overloaded(&self) -> bool {
         self.unsettled_bytes > UNSETTLED_BYTES_MAX
     }
 
-    fn write(&mut self, id: Id, change: Change, chosen: Chosen, waiter: W) -> Option<Outcome> {
+    fn write(
+        &mut self,
+        id: Id,
+        change: Change,
+        chosen: Chosen,
+        asked: Asked<W>,
+    ) -> Option<Outcome> {
         if self.is_overloaded() {
             return Some(Outcome::Refused(Refusal::Overloaded));
         }
@@ -393,6 +505,7 @@ impl<W> Shard<W> {
         let (kind, document) = match &change {
             Change::Put { document, .. } => (Kind::Put, document.clone()),
             Change::Delete => (Kind::Delete, Bytes::new()),
+            Change::Nothing { .. } => unreachable!("a mark is not about a document"),
         };
         let flags = match chosen {
             Chosen::ByClient => Flags::NONE,
@@ -407,8 +520,6 @@ impl<W> Shard<W> {
             document: &document,
         };
         encode(&mut self.drafts, &draft);
-        self.draft_count += 1;
-        self.unsettled_bytes += change.bytes();
         let latest = self.latest.entry(id.clone()).or_insert(Latest {
             state: None,
             writes: 0,
@@ -418,13 +529,29 @@ impl<W> Shard<W> {
             Kind::Put => Some((version, document)),
             _ => None,
         };
+        self.queue_write(id, change, asked);
+        None
+    }
+
+    /// Queues the write whose draft was encoded last.
+    fn queue_write(&mut self, id: Id, change: Change, asked: Asked<W>) {
+        let Asked { durability, waiter } = asked;
+        self.draft_count += 1;
+        match durability {
+            Durability::AsConfigured => {}
+            Durability::Synced => self.draft_synced_count += 1,
+            Durability::Logged => self.draft_logged_count += 1,
+        }
+        self.unsettled_bytes += change.bytes();
         self.queue.push_back(Queued::Write {
             id,
-            version,
+            version: self.last_version,
             change,
-            waiter,
+            asked: Asked {
+                durability,
+                waiter: Some(waiter),
+            },
         });
-        None
     }
 
     fn current(&self, id: &Id) -> Current {
@@ -469,7 +596,34 @@ impl Change {
     fn bytes(&self) -> usize {
         match self {
             Change::Put { document, .. } => document.len(),
-            Change::Delete => 0,
+            Change::Delete | Change::Nothing { .. } => 0,
+        }
+    }
+
+    /// What its writer is answered when its record is number `position`.
+    fn outcome(&self, version: Version, position: Lsn) -> Outcome {
+        match self {
+            Change::Put {
+                created,
+                shown: None,
+                ..
+            } => Outcome::Stored {
+                created: *created,
+                version,
+                position,
+            },
+            Change::Put {
+                created,
+                shown: Some(shown),
+                ..
+            } => Outcome::Edited {
+                created: *created,
+                version,
+                shown: shown.clone(),
+                position,
+            },
+            Change::Delete => Outcome::Deleted { position },
+            Change::Nothing { outcome } => outcome.clone().at(position),
         }
     }
 }
@@ -538,6 +692,7 @@ mod tests {
             created: false,
             version: Version(version),
             shown: shown.into(),
+            position: Lsn::NONE,
         }
     }
 
@@ -576,21 +731,52 @@ mod tests {
         Outcome::Stored {
             created,
             version: Version(version),
+            position: Lsn::NONE,
         }
     }
 
+    const DELETED: Outcome = Outcome::Deleted {
+        position: Lsn::NONE,
+    };
+
     /// Settles `count` records, or refuses the next one, and lists the answers.
     fn settle(shard: &mut Shard<u32>, count: u32, refused: Option<Refusal>) -> Vec<(u32, Outcome)> {
-        let location = |n| Location {
+        let settled = Settled {
+            places: (1..=count).map(|n| place(Lsn::NONE, n)).collect(),
+            refused,
+            ..Settled::default()
+        };
+        take_in(shard, settled)
+    }
+
+    fn place(lsn: Lsn, n: u32) -> Place {
+        let location = Location {
             segment: SegmentNumber(1),
             offset: 64 * n,
         };
-        let locations = (1..=count).map(location).collect();
+        Place { lsn, location }
+    }
+
+    fn take_in(shard: &mut Shard<u32>, settled: Settled) -> Vec<(u32, Outcome)> {
         let mut answers = Vec::new();
-        shard.settle(Settled { locations, refused }, |waiter, outcome| {
-            answers.push((waiter, outcome))
-        });
+        shard.settle(settled, |waiter, outcome| answers.push((waiter, outcome)));
         answers
+    }
+
+    /// The records with these numbers, settled while all up to `durable` are on disk.
+    fn settled(lsns: &[u64], durable: u64) -> Settled {
+        Settled {
+            places: lsns.iter().map(|&lsn| place(Lsn(lsn), 1)).collect(),
+            durable: Lsn(durable),
+            ..Settled::default()
+        }
+    }
+
+    fn in_log(lsns: &[u64]) -> Settled {
+        Settled {
+            logged: lsns.iter().copied().map(Lsn).collect(),
+            ..Settled::default()
+        }
     }
 
     #[test]
@@ -630,11 +816,7 @@ mod tests {
         );
         assert_eq!(
             settle(&mut shard, 2, None),
-            [
-                (2, stored(false, 2)),
-                (3, Outcome::Deleted),
-                (4, Outcome::Missing)
-            ]
+            [(2, stored(false, 2)), (3, DELETED), (4, Outcome::Missing)]
         );
     }
 
@@ -761,7 +943,7 @@ mod tests {
         assert_eq!(shard.execute(edit(1, None), 5), None);
         assert_eq!(
             settle(&mut shard, 1, None),
-            [(4, Outcome::Deleted), (5, Outcome::Missing)]
+            [(4, DELETED), (5, Outcome::Missing)]
         );
     }
 
@@ -814,6 +996,69 @@ mod tests {
         };
         assert_eq!(shard.execute(edit(1, None), 1), Some(edited(1, "")));
         assert!(shard.take_batch().is_none());
+    }
+
+    #[test]
+    fn an_answer_names_the_record_of_its_write_or_one_that_is_not_before_it() {
+        let mut shard = shard();
+        shard.begin_positions_at(Lsn(7));
+        shard.execute(put(1, "a"), 0);
+        shard.execute(put(1, "a"), 1);
+        shard.execute(delete(2), 2);
+        shard.execute(delete(1), 3);
+        let answers = take_in(&mut shard, settled(&[9, 12], 12));
+        let expected = [
+            (0, stored(true, 1).at(Lsn(9))),
+            (1, stored(false, 1).at(Lsn(9))),
+            (3, DELETED.at(Lsn(12))),
+        ];
+        assert_eq!(answers, expected);
+        shard.execute(put(3, "c"), 4);
+        take_in(&mut shard, settled(&[20], 20));
+        let equal = shard.execute(put(3, "c"), 5).expect("nothing is queued");
+        assert_eq!(equal.position(), Some(Lsn(20)));
+    }
+
+    #[test]
+    fn a_write_that_need_not_be_on_disk_is_answered_from_the_log_and_shown_to_nobody_else() {
+        let mut shard = shard();
+        shard.execute(put(1, "a"), 0);
+        shard.execute_as(put(1, "b"), Durability::Logged, 1);
+        shard.execute(get(1), 2);
+        shard.execute_as(delete(1), Durability::Logged, 3);
+        assert_eq!(shard.take_batch().map(|batch| batch.logged_count), Some(2));
+        shard.execute_as(put(4, "d"), Durability::Logged, 4);
+        let early = take_in(&mut shard, in_log(&[5, 6, 8]));
+        let expected = [(1, stored(false, 2).at(Lsn(6))), (3, DELETED.at(Lsn(8)))];
+        assert_eq!(early, expected, "the last one is not in the log yet");
+        assert_eq!(shard.execute(get(1), 5), None, "it waits for the disk");
+        let late = take_in(&mut shard, settled(&[5, 6, 8], 8));
+        let expected = [(0, stored(true, 1).at(Lsn(5))), (2, found("b", 2))];
+        assert_eq!(late, expected);
+        let refused = Settled {
+            refused: Some(Refusal::LogPoisoned),
+            ..in_log(&[])
+        };
+        let poisoned = Outcome::Refused(Refusal::LogPoisoned);
+        let last = take_in(&mut shard, refused);
+        assert_eq!(last, [(4, poisoned), (5, Outcome::Missing)]);
+    }
+
+    #[test]
+    fn an_equal_document_that_may_not_be_on_disk_is_put_there_for_a_writer_who_asks_for_it() {
+        let mut shard = shard();
+        shard.execute(put(1, "a"), 0);
+        take_in(&mut shard, settled(&[5], 4));
+        shard.take_batch();
+        assert!(shard.execute(put(1, "a"), 1).is_some(), "as configured");
+        let synced = Durability::Synced;
+        assert_eq!(shard.execute_as(put(1, "a"), synced, 2), None);
+        let batch = shard.take_batch().expect("a mark waits for the disk");
+        assert_eq!((batch.count, batch.synced_count), (1, 1));
+        let answers = take_in(&mut shard, settled(&[6], 6));
+        assert_eq!(answers, [(2, stored(false, 1).at(Lsn(6)))]);
+        assert!(shard.execute_as(put(1, "a"), synced, 3).is_some());
+        assert!(shard.take_batch().is_none(), "it is on disk");
     }
 
     #[test]

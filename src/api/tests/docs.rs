@@ -193,7 +193,7 @@ fn a_post_creates_under_an_id_that_the_server_chooses() {
 #[test]
 fn a_delete_has_no_body() {
     let delete = Ask("DELETE /docs/-5", &["If-Match: \"7\""], "");
-    check(delete, &Outcome::Deleted, "204");
+    check(delete, &Outcome::Deleted { position: Lsn(3) }, "204");
     let condition = Condition {
         if_match: Some(Match::Versions([Version(7)].into())),
         if_none_match: None,

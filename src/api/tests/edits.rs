@@ -10,6 +10,7 @@ fn edited(created: bool, shown: &'static str) -> Outcome {
         created,
         version: Version(7),
         shown: shown.into(),
+        position: Lsn(3),
     }
 }
 

@@ -133,7 +133,7 @@ impl Model {
                 assert_eq!(*outcome, Outcome::Found { document, version }, "{op:?}");
             }
             (Op::Delete { id, .. }, Some((_, version))) => {
-                assert_eq!(*outcome, Outcome::Deleted, "{op:?}");
+                assert!(matches!(outcome, Outcome::Deleted { .. }), "{op:?}");
                 self.documents.remove(id);
                 self.acknowledged
                     .push(Acknowledged::Delete(id.clone(), version));
@@ -145,6 +145,7 @@ impl Model {
                     created,
                     version,
                     shown,
+                    ..
                 } = outcome
                 else {
                     panic!("{op:?} on {before:?}: {outcome:?}");
@@ -161,8 +162,12 @@ impl Model {
                     .push(Acknowledged::Put(id.clone(), *version));
             }
             (Op::Put { document, .. }, Some((stored, version))) if *document == stored => {
-                let created = false;
-                assert_eq!(*outcome, Outcome::Stored { created, version }, "{op:?}");
+                let expected = Outcome::Stored {
+                    created: false,
+                    version,
+                    position: outcome.position().unwrap_or_default(),
+                };
+                assert_eq!(*outcome, expected, "{op:?}");
             }
             (
                 Op::Put {
@@ -173,7 +178,10 @@ impl Model {
                 },
                 before,
             ) => {
-                let Outcome::Stored { created, version } = *outcome else {
+                let Outcome::Stored {
+                    created, version, ..
+                } = *outcome
+                else {
                     panic!("{op:?} on {before:?}: {outcome:?}");
                 };
                 assert_eq!(created, before.is_none(), "{op:?} on {before:?}");

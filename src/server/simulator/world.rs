@@ -20,7 +20,9 @@ use crate::{
         AppendError, Disk, Kind, Lsn, RollJob, SegmentHeader, SpareJob, Successor, SyncTarget,
         Verdict, Writer, memory::MemoryDisk, recover, scan_segment, testing::Random,
     },
-    op::{Chosen, Condition, Edit, Increment, Match, Op, Outcome, Pointer, Shows, Version},
+    op::{
+        Chosen, Condition, Durability, Edit, Increment, Match, Op, Outcome, Pointer, Shows, Version,
+    },
     server::rounds::{Appended, Rounds},
     shard::{Batch, Finding, IdSource, Inquiry, Rules, Settled, Shard},
 };
@@ -45,6 +47,12 @@ pub(super) struct World {
     /// What was sent, by waiter.
     sent: Vec<Op>,
     made: u32,
+    /// What was asked of each, by waiter.
+    durabilities: Vec<Durability>,
+    /// A write whose writer asked for it was told to be on disk at this position.
+    told_synced: Lsn,
+    /// Versions that writes were told to have made, and the positions that they were told.
+    positions: Vec<(Id, Version, Lsn)>,
     /// Creations whose chosen id was in use, to be tried with the next one.
     taken_ids: Vec<Waiter>,
     /// Every record that the log ever took, less those that a crash took back;
@@ -122,6 +130,9 @@ impl World {
             fsync,
             model: Model::default(),
             sent: Vec::new(),
+            durabilities: Vec::new(),
+            told_synced: Lsn::NONE,
+            positions: Vec::new(),
             made: 0,
             taken_ids: Vec::new(),
             history: Vec::new(),
@@ -255,8 +266,13 @@ impl World {
         let owner = CoreId::owner(op.id().placement(), cores);
         let waiter = (self.sent.len(), taken_in_a_row);
         self.sent.push(op.clone());
+        let durability = match self.random.below(4) {
+            0 => Durability::Synced,
+            _ => Durability::AsConfigured,
+        };
+        self.durabilities.push(durability);
         let shard = &mut self.server.cores[owner.index()].shard;
-        if let Some(outcome) = shard.execute(op, waiter) {
+        if let Some(outcome) = shard.execute_as(op, durability, waiter) {
             self.answer(waiter, &outcome);
         }
     }
@@ -264,6 +280,15 @@ impl World {
     fn answer(&mut self, (number, taken_in_a_row): Waiter, outcome: &Outcome) {
         let op = self.sent[number].clone();
         self.model.answer(&op, outcome, self.server.staged);
+        if let Some(position) = outcome.position() {
+            if self.durabilities[number] == Durability::Synced {
+                self.told_synced = self.told_synced.max(position);
+            }
+            if let Outcome::Stored { version, .. } | Outcome::Edited { version, .. } = outcome {
+                let id = op.id().clone();
+                self.positions.push((id, *version, position));
+            }
+        }
         let was_chosen = matches!(
             op,
             Op::Put {
@@ -489,6 +514,18 @@ impl World {
             "{end:?}, {:?}: {durable} was durable, the log ends with {last}",
             self.fsync,
         );
+        assert!(
+            last >= self.told_synced,
+            "{end:?}, {:?}: {} was told to be on disk, the log ends with {last}",
+            self.fsync,
+            self.told_synced,
+        );
+        for (id, version, position) in self.positions.drain(..) {
+            let is_its = |change: &&Change| change.id == id && change.version == version;
+            let record = self.history.iter().find(is_its);
+            let lsn = record.expect("what was told is in the log").lsn;
+            assert!(lsn <= position, "{id:?} was told {position}, it is {lsn}");
+        }
         self.history.retain(|change| change.lsn <= last);
         for change in &found {
             let at = self.history.binary_search_by_key(&change.lsn, |c| c.lsn);
@@ -564,6 +601,7 @@ impl Server {
         let cores_state = shards.into_iter().map(|mut shard| {
             shard.end_restore();
             shard.begin_versions_above(verdict.floors.version);
+            shard.begin_positions_at(Lsn(verdict.next.0 - 1));
             Core {
                 shard,
                 to_log: VecDeque::new(),
@@ -590,7 +628,13 @@ impl Server {
 
     /// All batches are appended: syncs if the policy says so, or publishes.
     fn end_round(&mut self, fsync: Fsync, random: &mut Random) -> Task {
-        if fsync == Fsync::Always {
+        if fsync == Fsync::Always || self.rounds.must_sync() {
+            // The task waits for the sync beside it.
+            self.finish_interval_sync();
+            for (core, settled) in self.rounds.logged() {
+                let settled = FromLog::Settled(settled);
+                self.cores[core.index()].from_log.push_back(settled);
+            }
             match self.rounds.begin_sync() {
                 None => {}
                 Some(Ok(target)) => {
