@@ -49,12 +49,14 @@ main() {
     step "real input" scripts/load-iso-codes.sh --serve
     if [[ -z "$long" ]]; then
         step "load" scripts/bench.sh --duration 2 --ab-requests 20000 --fsync always
+        step "import and export" scripts/bench-bulk.sh 100000
     else
         local connections
         for connections in 1 64 500 5000; do
             step "load, $connections connections" scripts/bench.sh \
                 --connections "$connections" --ab-connections "$connections"
         done
+        step "import and export" scripts/bench-bulk.sh
         step "peers" scripts/bench-peers.sh --quick --chart "$workspace/chart.svg"
     fi
     printf '\nall passed in %s s\n' "$SECONDS"

@@ -128,6 +128,10 @@ pub const IMPORT_ATTEMPTS_MAX: u32 = 10;
 pub const IMPORT_PAUSE_MS_MIN: u64 = 100;
 /// Milliseconds of the longest such pause.
 pub const IMPORT_PAUSE_MS_MAX: u64 = 5_000;
+/// Bytes of lines that a thread of an export hands over at once.
+pub const EXPORT_CHUNK_BYTES: usize = 1024 * 1024;
+/// Such pieces that wait for their turn, of each thread.
+pub const EXPORT_QUEUE_CHUNKS: usize = 4;
 /// Lines that the console remembers from one session to the next.
 pub const CONSOLE_HISTORY_LINES_MAX: usize = 1000;
 

@@ -4,7 +4,8 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 use oxdaas::commands::{
-    self, CheckArgs, ConsoleArgs, DumpArgs, GenerateArgs, ImportArgs, RepairArgs, ServeArgs,
+    self, CheckArgs, ConsoleArgs, DumpArgs, ExportArgs, GenerateArgs, ImportArgs, RepairArgs,
+    ServeArgs,
 };
 
 /// Documents are allocated on one core and often freed on another; measured
@@ -38,6 +39,8 @@ enum Command {
     Repair(RepairArgs),
     /// Print the records of a data directory as NDJSON
     Dump(DumpArgs),
+    /// Print the documents of a data directory, one a line, as import takes them
+    Export(ExportArgs),
     /// Write shell completions and man pages into a directory
     #[command(hide = true)]
     Generate(GenerateArgs),
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Check(args) => commands::check(&args),
         Command::Repair(args) => commands::repair(&args),
         Command::Dump(args) => commands::dump(&args),
+        Command::Export(args) => commands::export(&args),
         Command::Generate(args) => commands::generate(&args, Command::command()),
     }
 }

@@ -107,6 +107,12 @@ impl Verdict {
         })
     }
 
+    /// The number of the last record, [`Lsn::NONE`] of a new log.
+    #[must_use]
+    pub fn last(&self) -> Lsn {
+        Lsn(self.next.0 - 1)
+    }
+
     /// Records in all segments.
     #[must_use]
     pub fn records(&self) -> u64 {
