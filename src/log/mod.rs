@@ -54,6 +54,8 @@ pub use directory::{Directory, DirectoryError, create_directory};
 pub use disk::{Disk, Head, InstallError, Installed, Map, Segments};
 pub use live::LiveBytes;
 pub use lock::{Holder, holder};
+#[cfg(test)]
+pub(crate) use plan::any_run;
 pub use plan::{Need, Output, Run, choose};
 pub use position::{Floors, Location, Lsn, SegmentNumber};
 pub use reader::Reader;

@@ -70,6 +70,22 @@ pub fn choose(
     span.fits(output).then(|| span.run(sealed))
 }
 
+/// The run of the `count` segments from the one at `first` on, whatever it would give; `None`:
+/// its output has no room. For tests: the cheapest runs are rarely the dangerous ones.
+#[cfg(test)]
+pub(crate) fn any_run(
+    sealed: &[SegmentUse],
+    next: Lsn,
+    live: &LiveBytes,
+    output: Output,
+    first: usize,
+    count: usize,
+) -> Option<Run> {
+    let parts = parts(sealed, next, live);
+    let span = (1..count).try_fold(Span::new(&parts, first), |span, _| span.to_the_right())?;
+    span.fits(output).then(|| span.run(sealed))
+}
+
 /// What is known of one segment.
 #[derive(Clone, Copy, Debug)]
 struct Part {

@@ -8,7 +8,7 @@ use crate::{
     id::CoreId,
     log::{
         InstallFailure, LiveBytes, Lsn, Need, Output, RemoveJob, Rewrite, SegmentUse, Slice,
-        SliceReader, choose, memory::MemoryDisk, reader_of,
+        SliceReader, any_run, choose, memory::MemoryDisk, reader_of,
     },
     op::Version,
     server::compactor::{in_order, questions, relocations},
@@ -91,12 +91,21 @@ impl World {
                     segment_bytes,
                     bytes_max: segment_bytes,
                 };
-                // Whether it is worth it is a matter of cost alone.
-                let need = match self.random.coin() {
-                    true => Need::Tidiness,
-                    false => Need::Room,
+                // Which run is worth it is a matter of cost alone: any must be right.
+                let run = match self.random.below(3) {
+                    0 => choose(&sealed, next, &live, output, Need::Tidiness),
+                    1 => choose(&sealed, next, &live, output, Need::Room),
+                    _ => {
+                        let mut below = |count: usize| {
+                            let count = u32::try_from(count).expect("few segments");
+                            usize::try_from(self.random.below(count)).expect("few segments")
+                        };
+                        let first = below(sealed.len());
+                        let count = 1 + below(sealed.len() - first);
+                        any_run(&sealed, next, &live, output, first, count)
+                    }
                 };
-                let Some(run) = choose(&sealed, next, &live, output, need) else {
+                let Some(run) = run else {
                     return;
                 };
                 let disk = Arc::clone(&self.server.disk);

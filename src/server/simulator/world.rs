@@ -66,6 +66,8 @@ struct Weights {
     document_bytes_max: u32,
     /// Steps in a thousand that fill the disk, free it or make its syncs fail.
     faults: u32,
+    /// Steps that compact, beside ninety others.
+    compaction: u32,
 }
 
 /// One life of the server.
@@ -123,6 +125,7 @@ impl World {
         let weights = Weights {
             document_bytes_max: [60, 400, 1800][usize::try_from(random.below(3)).expect("few")],
             faults: [0, 20, 100][usize::try_from(random.below(3)).expect("few")],
+            compaction: [10, 30][usize::try_from(random.below(2)).expect("few")],
         };
         World {
             random,
@@ -152,15 +155,15 @@ impl World {
         if self.random.below(1000) < self.weights.faults {
             return self.stage_a_fault();
         }
-        match self.random.below(100) {
+        match self.random.below(90 + self.weights.compaction) {
             0..36 => self.ask(),
             36..52 => self.send_batch(),
             52..68 => self.log_step(),
             68..82 => self.deliver(),
-            82..92 => self.compaction_step(),
-            92..95 => self.write_back(),
-            95..98 => self.spare_step(),
-            _ => self.interval_step(),
+            82..85 => self.write_back(),
+            85..88 => self.spare_step(),
+            88..90 => self.interval_step(),
+            _ => self.compaction_step(),
         }
     }
 
