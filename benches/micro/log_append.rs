@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use oxdaas::log::{AppendError, Directory, Disk, Writer, recover};
+use oxdaas::log::{AppendError, Directory, Disk, Room, Writer, recover};
 
 use crate::{log_codec::record, meter::Meter};
 
@@ -52,7 +52,7 @@ fn append(meter: &Meter, name: &str, count: u32, sync: Sync) {
 
 fn roll_if_full(writer: &mut Writer<Directory>, bytes: u32) {
     if writer.needs_roll(bytes) {
-        let rolled: Result<_, AppendError> = writer.begin_roll(bytes);
+        let rolled: Result<_, AppendError> = writer.begin_roll(bytes, Room::Free);
         let result = rolled.expect("a healthy disk").run();
         writer.finish_roll(result).expect("the disk has room");
     }

@@ -18,8 +18,8 @@ use crate::{
     id::Id,
     limits::SEGMENT_BYTES_DEFAULT,
     log::{
-        AppendError, Directory, Disk, Draft, Flags, Floors, Gap, Kind, Lsn, Reader, SegmentHeader,
-        Segments, Writer, encode, recover, salvage_segment,
+        AppendError, Directory, Disk, Draft, Flags, Floors, Gap, Kind, Lsn, Reader, Room,
+        SegmentHeader, Segments, Writer, encode, recover, salvage_segment,
     },
     op::Version,
 };
@@ -228,7 +228,7 @@ fn append(writer: &mut Writer<Directory>, draft: &[u8]) -> Result<(), String> {
     let bytes = u32::try_from(draft.len()).expect("a record is far below 4 GiB");
     if writer.needs_roll(bytes) {
         let result = writer
-            .begin_roll(bytes)
+            .begin_roll(bytes, Room::Free)
             .map_err(|error| error.to_string())?
             .run();
         writer

@@ -227,6 +227,15 @@ pub fn group<'b>(batches: impl Iterator<Item = &'b mut [u8]>) {
     }
 }
 
+/// What a draft does.
+///
+/// # Panics
+/// If `draft` is not exactly one draft.
+#[must_use]
+pub fn draft_kind(draft: &[u8]) -> Kind {
+    draft_fields(draft).kind
+}
+
 /// The fields of a draft, its number and watermark zero; the checksum is not looked at.
 ///
 /// # Panics

@@ -6,6 +6,7 @@ use super::{
     memory::MemoryDisk,
     position::{Location, SegmentNumber, index},
     recovery::{RecoveryError, scan_all, survey},
+    roll::Room,
     scan::Fault,
     testing::{FIRST, append, append_group, document, open, put, restart, sync},
 };
@@ -116,7 +117,7 @@ fn the_flag_means_nothing_in_a_segment_that_has_a_successor() {
         for n in 1..=5 {
             append(&mut writer, &put(n, &documents[index(n - 1)]));
         }
-        let result = writer.begin_roll(100).expect("healthy").run();
+        let result = writer.begin_roll(100, Room::Free).expect("healthy").run();
         writer.finish_roll(result).expect("rolls");
         append(&mut writer, &put(6, "6"));
         disk.files()

@@ -32,6 +32,7 @@ mod salvage;
 mod scan;
 mod segment;
 mod slice;
+mod spare;
 mod writer;
 
 #[cfg(test)]
@@ -48,7 +49,8 @@ pub(crate) mod memory;
 pub(crate) mod testing;
 
 pub use codec::{
-    Broken, Decoded, RECORD_HEADER_BYTES, decode, drafts, encode, encoded_bytes, group, seal,
+    Broken, Decoded, RECORD_HEADER_BYTES, decode, draft_kind, drafts, encode, encoded_bytes, group,
+    seal,
 };
 pub use directory::{Directory, DirectoryError, create_directory};
 pub use disk::{Disk, Head, InstallError, Installed, Map, Segments};
@@ -65,9 +67,10 @@ pub use recovery::{
     scan_all_expecting, survey,
 };
 pub use rewrite::{InstallFailure, Rewrite, reader_of};
-pub use roll::{NewSegment, RemoveJob, RollError, RollJob, Spare, SpareJob};
+pub use roll::{NewSegment, RemoveJob, RollError, RollJob, Rolled, Room};
 pub use salvage::{Gap, salvage_segment};
 pub use scan::{Fault, Stop, Successor, scan_segment};
 pub use segment::{Compacted, FORMAT_VERSION, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
 pub use slice::{Slice, SliceReader, SliceRecord};
+pub use spare::{Spare, SpareJob};
 pub use writer::{AppendError, SyncTarget, Writer};

@@ -204,7 +204,8 @@ impl<'a> Span<'a> {
     fn is_worth(&self, need: Need) -> bool {
         match need {
             Need::Tidiness => self.output_bytes() * 4 <= self.disk_bytes * 3,
-            Need::Room => self.output_bytes() < self.disk_bytes,
+            // Less is not worth that writers wait for it.
+            Need::Room => self.output_bytes() * 16 <= self.disk_bytes * 15,
         }
     }
 

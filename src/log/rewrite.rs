@@ -18,9 +18,10 @@ use super::{
     position::{Lsn, length},
     record::Kind,
     recovery::SegmentUse,
-    roll::{Spare, segment_length},
+    roll::segment_length,
     segment::{Compacted, SEGMENT_HEADER_BYTES, SegmentHeader},
     slice::{Slice, SliceReader, SliceRecord},
+    spare::Spare,
 };
 use crate::op::Version;
 

@@ -1,5 +1,5 @@
-//! How the writer's list of segments grows and shrinks: the next one, a spare
-//! ahead of it, one in place of several.
+//! How the writer's list of segments grows and shrinks: the next one, one in place
+//! of several.
 //!
 //! The work blocks, so each piece is a job: made by the [`Writer`], run on any
 //! thread, its result given back to the writer.
@@ -15,9 +15,13 @@ use super::{
     position::{Floors, Lsn, SegmentNumber},
     recovery::SegmentUse,
     segment::{SEGMENT_HEADER_BYTES, SegmentHeader},
+    spare::{Spare, is_full},
     writer::{AppendError, MARK_BYTES, State, Syncing, Writer},
 };
 use crate::limits::{BODY_BYTES_MAX_CEILING, NAME_BYTES_MAX, SEGMENT_BYTES_MAX};
+
+/// A removal on a full disk gets this part of the spare.
+const SPARE_PARTS: u32 = 8;
 
 /// Why there is no next segment.
 #[derive(Debug, thiserror::Error)]
@@ -49,33 +53,6 @@ pub enum RollError {
     },
 }
 
-/// Reserved space for the next segment.
-#[derive(Debug)]
-pub struct Spare<D: Disk> {
-    pub(super) bytes: u32,
-    pub(super) space: D::Spare,
-}
-
-/// Reserves space for the next segment, ahead of need.
-#[derive(Debug)]
-pub struct SpareJob<D: Disk> {
-    pub(super) disk: Arc<D>,
-    pub(super) bytes: u32,
-}
-
-impl<D: Disk> SpareJob<D> {
-    /// Reserves the space; `None` if there is none, which is no error before the
-    /// segment is needed. Blocks.
-    #[must_use]
-    pub fn run(self) -> Option<Spare<D>> {
-        let space = self.disk.allocate(self.bytes).ok()?;
-        Some(Spare {
-            bytes: self.bytes,
-            space,
-        })
-    }
-}
-
 /// Removes a segment that a compacted one stands for.
 #[derive(Debug)]
 pub struct RemoveJob<D: Disk> {
@@ -93,6 +70,16 @@ impl<D: Disk> RemoveJob<D> {
     }
 }
 
+/// What a new segment may use of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// What leaves the spare to compaction: whatever else there is.
+    Free,
+    /// Part of the spare as well, when there is nothing else: for a removal, which must be
+    /// possible on a full disk, because that is how it becomes less full.
+    Spare,
+}
+
 /// Syncs the current segment, then creates the next.
 #[derive(Debug)]
 pub struct RollJob<D: Disk> {
@@ -100,13 +87,25 @@ pub struct RollJob<D: Disk> {
     /// The current segment, if there is one.
     pub(super) current: Option<(SegmentNumber, Arc<D::File>)>,
     pub(super) spare: Option<Spare<D>>,
+    pub(super) room: Room,
     pub(super) number: SegmentNumber,
     pub(super) first_lsn: Lsn,
     pub(super) floors: Floors,
+    /// The length of a spare.
+    pub(super) spare_bytes: u32,
     /// The length that the segment should have.
     pub(super) wanted_bytes: u32,
     /// The length that it must have.
     pub(super) needed_bytes: u32,
+}
+
+/// What came of a roll, for `finish_roll`.
+#[derive(Debug)]
+pub struct Rolled<D: Disk> {
+    /// The new segment.
+    pub segment: Result<NewSegment<D>, RollError>,
+    /// The spare for the one after it, if the job had one.
+    pub(super) spare: Option<Spare<D>>,
 }
 
 /// The next segment, on disk and empty.
@@ -118,24 +117,70 @@ pub struct NewSegment<D: Disk> {
 
 impl<D: Disk> RollJob<D> {
     /// Does both. Blocks for several syncs.
-    ///
-    /// # Errors
-    /// [`RollError`]; give it to `finish_roll` like a success.
-    pub fn run(mut self) -> Result<NewSegment<D>, RollError> {
+    #[must_use]
+    pub fn run(mut self) -> Rolled<D> {
         assert!(self.needed_bytes <= self.wanted_bytes);
-        // Only when all records before it are on disk may a successor exist:
-        // recovery takes a fault in any segment but the last for damage.
-        if let Some((number, file)) = &self.current {
-            self.disk.sync(file).map_err(|source| RollError::Failed {
-                path: self.disk.path(*number),
-                source,
-            })?;
-        }
-        let spare = match self.spare.take() {
-            Some(spare) if spare.bytes >= self.needed_bytes => spare,
-            // Drops a spare that is too small, which gives its space back.
-            _ => self.allocate()?,
+        let mut spare = self.spare.take();
+        let segment = self
+            .sync_current()
+            .and_then(|()| self.space(&mut spare))
+            .and_then(|space| self.install(space));
+        Rolled { segment, spare }
+    }
+
+    /// Only when all records before it are on disk may a successor exist: recovery takes a
+    /// fault in any segment but the last for damage.
+    fn sync_current(&self) -> Result<(), RollError> {
+        let Some((number, file)) = &self.current else {
+            return Ok(());
         };
+        self.disk.sync(file).map_err(|source| RollError::Failed {
+            path: self.disk.path(*number),
+            source,
+        })
+    }
+
+    /// Takes the spare only when there is another one for compaction.
+    fn space(&self, spare: &mut Option<Spare<D>>) -> Result<Spare<D>, RollError> {
+        let Some(ahead) = spare.take() else {
+            return self.allocate();
+        };
+        if ahead.bytes >= self.needed_bytes
+            && let Ok(next) = Spare::allocate(&*self.disk, self.spare_bytes)
+        {
+            *spare = Some(next);
+            return Ok(ahead);
+        }
+        match self.allocate() {
+            Err(RollError::Full { .. }) if self.room == Room::Spare => self.cut(ahead, spare),
+            allocated => {
+                *spare = Some(ahead);
+                allocated
+            }
+        }
+    }
+
+    /// Halves the length until there is room for it.
+    fn allocate(&self) -> Result<Spare<D>, RollError> {
+        Spare::at_most(&*self.disk, self.wanted_bytes, self.needed_bytes)
+            .map_err(|error| self.refusal(error))
+    }
+
+    /// Cuts the new segment out of the spare, as little of it as is of use.
+    fn cut(&self, ahead: Spare<D>, spare: &mut Option<Spare<D>>) -> Result<Spare<D>, RollError> {
+        let whole_bytes = ahead.bytes;
+        let bytes = segment_length(whole_bytes / SPARE_PARTS).max(self.needed_bytes);
+        if bytes >= whole_bytes {
+            *spare = Some(ahead);
+            return Err(self.refusal(io::ErrorKind::StorageFull.into()));
+        }
+        drop(ahead);
+        let space = Spare::allocate(&*self.disk, bytes).map_err(|error| self.refusal(error))?;
+        *spare = Spare::allocate(&*self.disk, whole_bytes - bytes).ok();
+        Ok(space)
+    }
+
+    fn install(&self, spare: Spare<D>) -> Result<NewSegment<D>, RollError> {
         let header = SegmentHeader {
             number: self.number,
             first_lsn: self.first_lsn,
@@ -156,20 +201,6 @@ impl<D: Disk> RollJob<D> {
         Ok(NewSegment { header, installed })
     }
 
-    /// Halves the length until there is room for it.
-    fn allocate(&self) -> Result<Spare<D>, RollError> {
-        let mut bytes = self.wanted_bytes;
-        loop {
-            match self.disk.allocate(bytes) {
-                Ok(space) => return Ok(Spare { bytes, space }),
-                Err(error) if is_full(&error) && bytes > self.needed_bytes => {
-                    bytes = segment_length(bytes / 2).max(self.needed_bytes);
-                }
-                Err(error) => return Err(self.refusal(error)),
-            }
-        }
-    }
-
     fn refusal(&self, source: io::Error) -> RollError {
         if is_full(&source) {
             let path: &Path = self.disk.directory();
@@ -185,16 +216,6 @@ impl<D: Disk> RollJob<D> {
     }
 }
 
-/// The spare for the segment after the current one.
-#[derive(Debug)]
-pub(super) enum Ahead<D: Disk> {
-    Wanted,
-    UnderWay,
-    Ready(Spare<D>),
-    /// There was no room; not asked for again before the next roll.
-    NoRoom,
-}
-
 impl<D: Disk> Writer<D> {
     /// Begins a new segment that has room for a draft of this length.
     ///
@@ -206,7 +227,7 @@ impl<D: Disk> Writer<D> {
     /// # Panics
     /// If a sync is under way (its failure would be told to only one of the
     /// two), a roll is, or the draft is larger than a record may be.
-    pub fn begin_roll(&mut self, draft_bytes: u32) -> Result<RollJob<D>, AppendError> {
+    pub fn begin_roll(&mut self, draft_bytes: u32, room: Room) -> Result<RollJob<D>, AppendError> {
         assert_eq!(
             self.sync,
             Syncing::Idle,
@@ -216,20 +237,15 @@ impl<D: Disk> Writer<D> {
         self.check_writable()?;
         self.state = State::Rolling;
         let needed_bytes = needed_length(draft_bytes);
-        let spare = match std::mem::replace(&mut self.ahead, Ahead::Wanted) {
-            Ahead::Ready(spare) => Some(spare),
-            under_way_or_none => {
-                self.ahead = under_way_or_none;
-                None
-            }
-        };
         Ok(RollJob {
             disk: Arc::clone(&self.disk),
             current: Some((self.last().number, Arc::clone(&self.current.file))),
-            spare,
+            spare: self.ahead.lend(),
+            room,
             number: self.last().number.next(),
             first_lsn: self.appended.next(),
             floors: self.floors,
+            spare_bytes: self.segment_bytes,
             wanted_bytes: self.segment_bytes.max(needed_bytes),
             needed_bytes,
         })
@@ -243,68 +259,29 @@ impl<D: Disk> Writer<D> {
     ///
     /// # Panics
     /// If no roll is under way.
-    pub fn finish_roll(
-        &mut self,
-        result: Result<NewSegment<D>, RollError>,
-    ) -> Result<(), RollError> {
+    pub fn finish_roll(&mut self, rolled: Rolled<D>) -> Result<(), RollError> {
         assert_eq!(self.state, State::Rolling);
-        self.state = match &result {
+        self.state = match &rolled.segment {
             Err(RollError::Failed { .. }) => State::Poisoned,
             _ => State::Ready,
         };
-        let new = result?;
+        if let Some(spare) = rolled.spare {
+            self.ahead.take_back(spare);
+        }
+        let new = rolled.segment?;
         assert_eq!(new.header.first_lsn, self.appended.next());
         assert_eq!(new.header.number, self.last().number.next());
         self.raise_durable(self.appended);
         self.segments.push_back(unused(&new));
         self.current = new.installed;
-        if matches!(self.ahead, Ahead::NoRoom) {
-            self.ahead = Ahead::Wanted;
-        }
+        self.ahead.ask_again();
         Ok(())
-    }
-
-    /// Asks for space for the next segment once half of the current one is used;
-    /// end with [`finish_spare`](Writer::finish_spare).
-    pub fn begin_spare(&mut self) -> Option<SpareJob<D>> {
-        let wanted = matches!(self.ahead, Ahead::Wanted)
-            && self.state != State::Poisoned
-            && self.last().used_bytes > self.last().bytes / 2;
-        wanted.then(|| {
-            self.ahead = Ahead::UnderWay;
-            SpareJob {
-                disk: Arc::clone(&self.disk),
-                bytes: self.segment_bytes,
-            }
-        })
-    }
-
-    /// Keeps the space for the next roll.
-    ///
-    /// # Panics
-    /// If it was not asked for.
-    pub fn finish_spare(&mut self, spare: Option<Spare<D>>) {
-        assert!(matches!(self.ahead, Ahead::UnderWay));
-        self.ahead = spare.map_or(Ahead::NoRoom, Ahead::Ready);
     }
 
     /// The length that segments have unless a record needs more.
     #[must_use]
     pub fn segment_bytes(&self) -> u32 {
         self.segment_bytes
-    }
-
-    /// Bytes of files: the segments and the space for the next one.
-    #[must_use]
-    pub fn held_bytes(&self) -> u64 {
-        let segments: u64 = (self.segments.iter())
-            .map(|segment| u64::from(segment.bytes))
-            .sum();
-        match &self.ahead {
-            Ahead::Ready(spare) => segments + u64::from(spare.bytes),
-            Ahead::UnderWay => segments + u64::from(self.segment_bytes),
-            Ahead::Wanted | Ahead::NoRoom => segments,
-        }
     }
 
     /// The segments before the current one whose records all are at most `settled`, oldest
@@ -357,13 +334,6 @@ pub(super) const fn needed_length(draft_bytes: u32) -> u32 {
 /// Lengths of segments are whole pages.
 pub(super) const fn segment_length(bytes: u32) -> u32 {
     bytes.next_multiple_of(4096)
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
 }
 
 /// A new segment's entry in the list.

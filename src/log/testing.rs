@@ -13,6 +13,7 @@ use super::{
     position::SegmentNumber,
     record::{Draft, Flags, Kind},
     recovery::{RecoveryError, Verdict, recover},
+    roll::Room,
     writer::{AppendError, Writer},
 };
 use crate::{id::Id, op::Version};
@@ -64,7 +65,7 @@ pub(crate) fn append<D: Disk>(writer: &mut Writer<D>, draft: &[u8]) {
     match writer.append(draft) {
         Err(AppendError::NoRoom) => {
             let bytes = u32::try_from(draft.len()).expect("short");
-            let result = writer.begin_roll(bytes).expect("healthy").run();
+            let result = writer.begin_roll(bytes, Room::Free).expect("healthy").run();
             writer.finish_roll(result).expect("rolls");
             writer.append(draft).expect("fits the new segment");
         }
@@ -79,7 +80,7 @@ pub(crate) fn append_group<D: Disk>(writer: &mut Writer<D>, drafts: &[Vec<u8>]) 
     let bytes: usize = batches.iter().map(Vec::len).sum();
     let bytes = u32::try_from(bytes).expect("short");
     if writer.needs_roll(bytes) {
-        let result = writer.begin_roll(bytes).expect("healthy").run();
+        let result = writer.begin_roll(bytes, Room::Free).expect("healthy").run();
         writer.finish_roll(result).expect("rolls");
     }
     for draft in &batches {

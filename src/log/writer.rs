@@ -15,7 +15,8 @@ use super::{
     position::{Floors, Location, Lsn, SegmentNumber, length},
     record::{Draft, Flags, Kind},
     recovery::{SegmentUse, Verdict},
-    roll::{Ahead, RollError, RollJob, needed_length, segment_length, unused},
+    roll::{RollError, RollJob, Room, needed_length, segment_length, unused},
+    spare::Ahead,
 };
 use crate::{
     id::Id,
@@ -110,13 +111,15 @@ impl<D: Disk> Writer<D> {
                     disk: Arc::clone(&disk),
                     current: None,
                     spare: None,
+                    room: Room::Free,
+                    spare_bytes: segment_bytes,
                     number: SegmentNumber::FIRST,
                     first_lsn: verdict.next,
                     floors: verdict.floors,
                     wanted_bytes: segment_bytes,
                     needed_bytes: needed_length(MARK_BYTES),
                 };
-                let new = job.run()?;
+                let new = job.run().segment?;
                 segments.push_back(unused(&new));
                 new.installed
             }

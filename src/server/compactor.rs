@@ -20,8 +20,8 @@ use crate::{
     id::CoreId,
     limits::COMPACTION_SLICE_RECORDS,
     log::{
-        Directory, InstallFailure, LiveBytes, Lsn, Need, Output, RemoveJob, Rewrite, SegmentUse,
-        SliceRecord, choose, reader_of,
+        Directory, InstallFailure, LiveBytes, Lsn, Need, Output, RemoveJob, Rewrite, Run,
+        SegmentUse, SliceRecord, Spare, choose, reader_of,
     },
     mesh::Alarm,
     op::Version,
@@ -77,8 +77,17 @@ pub(super) struct Snapshot {
     /// The record after them.
     pub(super) next: Lsn,
     pub(super) segment_bytes: u32,
+    pub(super) purpose: Purpose,
     /// Every record up to this one was published to its owner.
     pub(super) published: Lsn,
+}
+
+/// Why segments are rewritten.
+pub(super) enum Purpose {
+    /// To keep the disk use within its bound.
+    Tidiness,
+    /// A full disk is to have room again; the log's spare, if it was there.
+    Room(Option<Spare<Directory>>),
 }
 
 /// What came of a step.
@@ -128,19 +137,15 @@ impl Compactor {
     pub(super) async fn run(&self, snapshot: Snapshot) -> Result<Outcome, CompactError> {
         let live = self.usage().await;
         let live_bytes = live.total();
-        let run = snapshot.is_worth_it(&live).then(|| {
-            let output = Output {
-                segment_bytes: snapshot.segment_bytes,
-                bytes_max: snapshot.segment_bytes,
-            };
-            let Snapshot { sealed, next, .. } = &snapshot;
-            choose(sealed, *next, &live, output, Need::Tidiness)
-        });
-        let Some(run) = run.flatten() else {
+        let Some(run) = snapshot.choose(&live) else {
             return Ok(Outcome::NothingToDo { live_bytes });
         };
         let (disk, published) = (Arc::clone(&self.disk), snapshot.published);
-        let mut rewrite = blocking(move || Rewrite::begin(disk, run, published, None)).await?;
+        let reserve = match snapshot.purpose {
+            Purpose::Tidiness => None,
+            Purpose::Room(spare) => spare,
+        };
+        let mut rewrite = blocking(move || Rewrite::begin(disk, run, published, reserve)).await?;
         loop {
             let (read, slice) = blocking(move || {
                 let slice = rewrite.read();
@@ -244,6 +249,19 @@ impl Compactor {
 }
 
 impl Snapshot {
+    fn choose(&self, live: &LiveBytes) -> Option<Run> {
+        let (need, bytes_max) = match &self.purpose {
+            Purpose::Tidiness if !self.is_worth_it(live) => return None,
+            Purpose::Tidiness | Purpose::Room(None) => (Need::Tidiness, self.segment_bytes),
+            Purpose::Room(Some(spare)) => (Need::Room, spare.bytes()),
+        };
+        let output = Output {
+            segment_bytes: self.segment_bytes,
+            bytes_max,
+        };
+        choose(&self.sealed, self.next, live, output, need)
+    }
+
     /// Whether so much is dead that it should be given back.
     fn is_worth_it(&self, live: &LiveBytes) -> bool {
         let held: u64 = self.sealed.iter().map(|s| u64::from(s.bytes)).sum();

@@ -19,7 +19,7 @@ use futures_lite::future::or;
 use glommio::timer::sleep;
 
 use super::{
-    compactor::{CompactError, Compactor, Inquiries, Outcome, Snapshot},
+    compactor::{CompactError, Compactor, Inquiries, Outcome, Purpose, Snapshot},
     core::Process,
     rounds::{Appended, Rounds},
 };
@@ -27,7 +27,7 @@ use crate::{
     config::Fsync,
     id::CoreId,
     limits::{COMPACTION_CHECK_MS, COMPACTION_SLACK_SEGMENTS},
-    log::{AppendError, Directory, Lsn, Spare, SyncTarget, Writer},
+    log::{AppendError, Directory, Lsn, RollError, Room, Spare, SyncTarget, Writer},
     mesh::Alarm,
     shard::{Batch, Settled},
 };
@@ -190,6 +190,8 @@ struct Checks {
     checked_at: Instant,
     /// What was appended then.
     appended: Lsn,
+    /// After this record nothing could be given back to a full disk.
+    no_room_at: Lsn,
     /// Nothing is compacted before a restart.
     given_up: bool,
 }
@@ -226,6 +228,7 @@ impl LogCore {
             checks: Checks {
                 checked_at: Instant::now(),
                 appended: Lsn::NONE,
+                no_room_at: Lsn::NONE,
                 given_up: false,
             },
         }
@@ -267,21 +270,29 @@ impl LogCore {
 
     async fn append(&mut self, core: CoreId, batch: Batch) {
         self.rounds.begin_batch(core, batch);
-        while let Appended::NeedsRoll(bytes) = self.rounds.append() {
+        while let Appended::NeedsRoll(bytes, room) = self.rounds.append() {
             // Its refusal is in the round.
-            let _ = self.roll(bytes).await;
+            let _ = self.roll(bytes, room).await;
         }
     }
 
     /// Rolls to a new segment and says whether there is one.
-    async fn roll(&mut self, draft_bytes: u32) -> bool {
+    async fn roll(&mut self, draft_bytes: u32, room: Room) -> bool {
         self.wait_for_sync().await;
         self.wait_for_space().await;
-        let Ok(job) = self.rounds.begin_roll(draft_bytes) else {
-            return false;
+        let rolled = loop {
+            self.wait_for_spare().await;
+            let Ok(job) = self.rounds.begin_roll(draft_bytes, room) else {
+                return false;
+            };
+            let rolled = glommio::executor().spawn_blocking(move || job.run()).await;
+            let is_full = matches!(rolled.segment, Err(RollError::Full { .. }));
+            if !is_full || !self.may_make_room() {
+                break self.rounds.finish_roll(rolled);
+            }
+            self.rounds.put_off_roll(rolled);
+            self.make_room().await;
         };
-        let result = glommio::executor().spawn_blocking(move || job.run()).await;
-        let rolled = self.rounds.finish_roll(result);
         match &rolled {
             Ok(()) => self.synced_at = Instant::now(),
             Err(error) => tracing::error!(%error, "no new segment"),
@@ -338,6 +349,15 @@ impl LogCore {
         }
     }
 
+    /// Has the spare there, if there is room for it: before a segment takes what is left.
+    async fn wait_for_spare(&mut self) {
+        self.begin_spare();
+        while self.spare.under_way {
+            self.port.work.wait().await;
+            self.finish_background();
+        }
+    }
+
     fn begin_spare(&mut self) {
         if let Some(job) = self.rounds.writer().begin_spare() {
             self.spare.begin(
@@ -383,11 +403,11 @@ impl LogCore {
         }
         checks.checked_at = Instant::now();
         checks.appended = appended;
-        self.compact();
+        self.compact(Purpose::Tidiness);
     }
 
     /// Begins to compact; whether there is anything that could be.
-    fn compact(&mut self) -> bool {
+    fn compact(&mut self, purpose: Purpose) -> bool {
         let published = self.published;
         let writer = self.rounds.writer();
         let (sealed, next) = writer.sealed(published);
@@ -398,6 +418,7 @@ impl LogCore {
             sealed,
             next,
             segment_bytes: writer.segment_bytes(),
+            purpose,
             published,
         };
         let compactor = self.compactor();
@@ -416,7 +437,10 @@ impl LogCore {
 
     fn finish_compaction(&mut self, result: Result<Outcome, CompactError>) {
         match result {
-            Ok(Outcome::NothingToDo { live_bytes }) => self.live_bytes = live_bytes,
+            Ok(Outcome::NothingToDo { live_bytes }) => {
+                self.live_bytes = live_bytes;
+                self.rounds.writer().ask_for_spare_again();
+            }
             Ok(Outcome::Installed {
                 live_bytes,
                 segment,
@@ -430,11 +454,14 @@ impl LogCore {
             }
             // Another run may be worth it as well.
             Ok(Outcome::CleanedUp) => {
+                self.checks.no_room_at = Lsn::NONE;
+                self.rounds.writer().ask_for_spare_again();
                 if !self.port.closing.get() {
-                    self.compact();
+                    self.compact(Purpose::Tidiness);
                 }
             }
             Err(error) => {
+                self.rounds.writer().ask_for_spare_again();
                 tracing::error!(%error, "compaction stopped");
                 self.checks.given_up = !matches!(error, CompactError::Refused(_));
                 // Looked at again after a while, though nothing is written.
@@ -445,9 +472,30 @@ impl LogCore {
 
     /// Keeps the files within their bound: a new segment waits while compaction works.
     async fn wait_for_space(&mut self) {
-        if !self.holds_too_much() || !(self.compaction.under_way || self.compact()) {
-            return;
+        if self.holds_too_much() && (self.compaction.under_way || self.compact(Purpose::Tidiness)) {
+            self.wait_for_compaction().await;
         }
+    }
+
+    /// Whether a full disk may have room once dead records are gone.
+    fn may_make_room(&mut self) -> bool {
+        let appended = self.rounds.writer().appended();
+        self.compaction.under_way || !self.checks.given_up && self.checks.no_room_at != appended
+    }
+
+    /// Rewrites what it can on a full disk, in the space that was kept for that.
+    async fn make_room(&mut self) {
+        self.wait_for_compaction().await;
+        // Unless something is given back, and that takes this again.
+        self.checks.no_room_at = self.rounds.writer().appended();
+        let spare = self.rounds.writer().lend_spare();
+        if self.compact(Purpose::Room(spare)) {
+            self.wait_for_compaction().await;
+        }
+        self.rounds.writer().ask_for_spare_again();
+    }
+
+    async fn wait_for_compaction(&mut self) {
         while self.compaction.under_way {
             if self.rounds.writer().is_poisoned() || self.port.closing.get() {
                 return;
@@ -523,7 +571,9 @@ impl LogCore {
             return false;
         }
         let closed = match self.rounds.writer().close() {
-            Err(AppendError::NoRoom) => self.roll(0).await && self.rounds.writer().close().is_ok(),
+            Err(AppendError::NoRoom) => {
+                self.roll(0, Room::Spare).await && self.rounds.writer().close().is_ok()
+            }
             closed => closed.is_ok(),
         };
         if !closed {

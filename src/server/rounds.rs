@@ -11,7 +11,10 @@
 
 use crate::{
     id::CoreId,
-    log::{AppendError, Disk, NewSegment, RollError, RollJob, SyncTarget, Writer, drafts},
+    log::{
+        AppendError, Disk, Kind, RollError, RollJob, Rolled, Room, SyncTarget, Writer, draft_kind,
+        drafts,
+    },
     op::Refusal,
     shard::{Batch, Place, Settled},
 };
@@ -49,8 +52,8 @@ struct Fed {
 pub(super) enum Appended {
     /// The batch is done: appended, or refused from some record on.
     Whole,
-    /// A record of this length needs a new segment first.
-    NeedsRoll(u32),
+    /// A record of this length needs a new segment first, in this room.
+    NeedsRoll(u32, Room),
 }
 
 impl<D: Disk> Rounds<D> {
@@ -107,8 +110,12 @@ impl<D: Disk> Rounds<D> {
                 }
                 Err(AppendError::NoRoom) => {
                     let bytes = u32::try_from(draft.len()).expect("a record is far below 4 GiB");
+                    let room = match draft_kind(draft) {
+                        Kind::Delete => Room::Spare,
+                        Kind::Put | Kind::Mark => Room::Free,
+                    };
                     self.batch = Some(fed);
-                    return Appended::NeedsRoll(bytes);
+                    return Appended::NeedsRoll(bytes, room);
                 }
                 Err(AppendError::Poisoned) => {
                     self.refuse(fed.core, Refusal::LogPoisoned);
@@ -126,9 +133,13 @@ impl<D: Disk> Rounds<D> {
     ///
     /// # Panics
     /// If a sync or a roll is under way.
-    pub(super) fn begin_roll(&mut self, draft_bytes: u32) -> Result<RollJob<D>, AppendError> {
+    pub(super) fn begin_roll(
+        &mut self,
+        draft_bytes: u32,
+        room: Room,
+    ) -> Result<RollJob<D>, AppendError> {
         self.writer
-            .begin_roll(draft_bytes)
+            .begin_roll(draft_bytes, room)
             .inspect_err(|_| self.refuse_batch(Refusal::LogPoisoned))
     }
 
@@ -136,11 +147,8 @@ impl<D: Disk> Rounds<D> {
     ///
     /// # Errors
     /// The error of the job; what is left of the batch is refused.
-    pub(super) fn finish_roll(
-        &mut self,
-        result: Result<NewSegment<D>, RollError>,
-    ) -> Result<(), RollError> {
-        let rolled = self.writer.finish_roll(result);
+    pub(super) fn finish_roll(&mut self, rolled: Rolled<D>) -> Result<(), RollError> {
+        let rolled = self.writer.finish_roll(rolled);
         match &rolled {
             Ok(()) => {
                 for round in &mut self.cores {
@@ -152,6 +160,11 @@ impl<D: Disk> Rounds<D> {
             Err(RollError::Failed { .. }) => self.refuse_batch(Refusal::LogPoisoned),
         }
         rolled
+    }
+
+    /// Ends a roll that failed and is tried again: nothing is refused.
+    pub(super) fn put_off_roll(&mut self, rolled: Rolled<D>) {
+        let _ = self.writer.finish_roll(rolled);
     }
 
     /// What to sync; `None`: every record is durable already.

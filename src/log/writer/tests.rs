@@ -108,7 +108,10 @@ fn a_full_disk_takes_small_records_while_they_fit_and_all_once_there_is_room() {
     writer.append(&large).expect("fits");
     disk.faults().free_bytes = 4095;
     assert_eq!(writer.append(&large), Err(AppendError::NoRoom));
-    let result = writer.begin_roll(length(&large)).expect("healthy").run();
+    let result = writer
+        .begin_roll(length(&large), Room::Free)
+        .expect("healthy")
+        .run();
     let error = writer.finish_roll(result).expect_err("no room");
     assert!(
         matches!(error, RollError::Full { bytes: 4096, .. }),
@@ -142,12 +145,90 @@ fn a_spare_is_asked_for_once_and_used_by_the_next_roll() {
     let job = writer.begin_spare().expect("more than half is used");
     assert!(writer.begin_spare().is_none(), "asked for once");
     writer.finish_spare(job.run());
-    disk.faults().free_bytes = 0;
+    disk.faults().free_bytes = 4096;
     append(&mut writer, &put(2, &document(2, 3000)));
     assert_eq!(writer.segments().len(), 2);
-    let job = writer.begin_spare().expect("another one");
+    assert_eq!(disk.faults().free_bytes, 0, "another one took its place");
+    assert!(writer.begin_spare().is_none(), "it is there");
+}
+
+/// A writer of segments of 32 KiB in its second one, with a spare.
+fn with_spare() -> (Arc<MemoryDisk>, Writer<MemoryDisk>) {
+    let disk = Arc::new(MemoryDisk::new());
+    let (_, verdict) = restart(&*disk).expect("recovers");
+    let mut writer = Writer::open(Arc::clone(&disk), &verdict, 32_768).expect("opens");
+    append(&mut writer, &put(1, &document(1, 30_000)));
+    let job = writer.begin_spare().expect("more than half is used");
     writer.finish_spare(job.run());
-    assert!(writer.begin_spare().is_none(), "there was no room");
+    append(&mut writer, &put(2, &document(2, 30_000)));
+    assert_eq!(writer.segments().len(), 2);
+    (disk, writer)
+}
+
+fn last_bytes(writer: &Writer<MemoryDisk>) -> u32 {
+    writer.segments().last().expect("there is one").bytes
+}
+
+#[test]
+fn a_document_on_a_full_disk_gets_all_room_but_the_spare() {
+    let (disk, mut writer) = with_spare();
+    disk.faults().free_bytes = 10_000;
+    append(&mut writer, &put(3, &document(3, 5_000)));
+    assert_eq!(last_bytes(&writer), 8192, "half of the half of a whole one");
+    let large = put(4, &document(4, 5_000));
+    let rolled = writer.begin_roll(length(&large), Room::Free);
+    let error = writer.finish_roll(rolled.expect("healthy").run());
+    assert!(matches!(error, Err(RollError::Full { .. })), "{error:?}");
+    let spare = writer.lend_spare().expect("it is still there");
+    assert_eq!(spare.bytes(), 32_768);
+    assert!(writer.begin_spare().is_none(), "not before it is asked for");
+    drop(spare);
+    writer.ask_for_spare_again();
+    let job = writer.begin_spare().expect("asked for");
+    writer.finish_spare(job.run());
+    assert_eq!(writer.lend_spare().expect("there is room").bytes(), 32_768);
+}
+
+#[test]
+fn a_removal_on_a_full_disk_gets_a_part_of_the_spare() {
+    let (disk, mut writer) = with_spare();
+    disk.faults().free_bytes = 0;
+    for left in [28_672, 24_576] {
+        let rolled = writer.begin_roll(64, Room::Spare).expect("healthy").run();
+        writer.finish_roll(rolled).expect("there is the spare");
+        assert_eq!(last_bytes(&writer), 4096);
+        let Ahead::Ready(spare) = &writer.ahead else {
+            panic!("the rest is kept");
+        };
+        assert_eq!((spare.bytes, disk.faults().free_bytes), (left, 0));
+    }
+    let rolled = writer
+        .begin_roll(40_000, Room::Spare)
+        .expect("healthy")
+        .run();
+    let error = writer.finish_roll(rolled);
+    assert!(matches!(error, Err(RollError::Full { .. })), "{error:?}");
+    assert!(writer.lend_spare().is_some(), "kept when it is too small");
+}
+
+#[test]
+fn a_spare_is_as_long_as_there_is_room() {
+    let (disk, mut writer) = fresh();
+    append(&mut writer, &put(1, &document(1, 3000)));
+    disk.faults().free_bytes = 4095;
+    let job = writer.begin_spare().expect("more than half is used");
+    writer.finish_spare(job.run());
+    assert!(writer.lend_spare().is_none(), "less is of no use");
+    assert!(writer.begin_spare().is_none(), "not before the next roll");
+    drop(writer);
+
+    let (disk, mut writer) = with_spare();
+    drop(writer.lend_spare());
+    writer.ask_for_spare_again();
+    disk.faults().free_bytes = 20_000;
+    let job = writer.begin_spare().expect("asked for");
+    writer.finish_spare(job.run());
+    assert_eq!(writer.lend_spare().expect("it is there").bytes(), 16_384);
 }
 
 #[test]
@@ -157,7 +238,7 @@ fn a_failed_sync_is_final() {
     writer.begin_sync().expect("healthy");
     writer.poison();
     assert_eq!(writer.append(&put(2, "2")), Err(AppendError::Poisoned));
-    assert!(writer.begin_sync().is_err() && writer.begin_roll(64).is_err());
+    assert!(writer.begin_sync().is_err() && writer.begin_roll(64, Room::Free).is_err());
     assert_eq!(writer.close(), Err(AppendError::Poisoned));
     assert!(writer.begin_spare().is_none());
     assert_eq!((writer.appended(), writer.durable()), (Lsn(1), Lsn(0)));
@@ -168,7 +249,7 @@ fn a_roll_whose_sync_fails_poisons_the_log() {
     let (disk, mut writer) = fresh();
     writer.append(&put(1, "1")).expect("fits");
     disk.faults().sync_fails = true;
-    let result = writer.begin_roll(4000).expect("healthy").run();
+    let result = writer.begin_roll(4000, Room::Free).expect("healthy").run();
     let error = writer.finish_roll(result).expect_err("the sync failed");
     assert!(matches!(error, RollError::Failed { .. }), "{error}");
     assert_eq!(writer.append(&put(2, "2")), Err(AppendError::Poisoned));
@@ -180,7 +261,7 @@ fn a_roll_whose_sync_fails_poisons_the_log() {
 fn a_roll_does_not_begin_while_a_sync_is_under_way() {
     let (_, mut writer) = fresh();
     let _target = writer.begin_sync();
-    let _job = writer.begin_roll(64);
+    let _job = writer.begin_roll(64, Room::Free);
 }
 
 #[test]
@@ -195,7 +276,7 @@ fn a_closing_mark_never_stands_after_what_is_not_durable() {
 #[should_panic(expected = "a roll is under way")]
 fn nothing_is_appended_while_a_roll_is_under_way() {
     let (_, mut writer) = fresh();
-    let _job = writer.begin_roll(64);
+    let _job = writer.begin_roll(64, Room::Free);
     let _result = writer.append(&put(1, "1"));
 }
 

@@ -109,7 +109,14 @@ impl World {
                     return;
                 };
                 let disk = Arc::clone(&self.server.disk);
-                match Rewrite::begin(disk, run, published, None) {
+                let writer = self.server.rounds.writer();
+                let reserve = match self.random.coin() {
+                    true => writer.lend_spare(),
+                    false => None,
+                };
+                let begun = Rewrite::begin(disk, run, published, reserve);
+                writer.ask_for_spare_again();
+                match begun {
                     Ok(rewrite) => Compaction::Reading(Box::new(rewrite)),
                     // A full disk.
                     Err(_) => Compaction::Idle,

@@ -17,8 +17,8 @@ use crate::{
     config::Fsync,
     id::{CoreId, Id},
     log::{
-        AppendError, Disk, Kind, Lsn, RollJob, SegmentHeader, SpareJob, Successor, SyncTarget,
-        Verdict, Writer, memory::MemoryDisk, recover, scan_segment, testing::Random,
+        AppendError, Disk, Kind, Lsn, RollJob, Room, SegmentHeader, SpareJob, Successor,
+        SyncTarget, Verdict, Writer, memory::MemoryDisk, recover, scan_segment, testing::Random,
     },
     op::{
         Chosen, Condition, Durability, Edit, Increment, Match, Op, Outcome, Pointer, Shows, Version,
@@ -107,7 +107,7 @@ pub(super) enum FromLog {
 pub(super) enum Task {
     Taking,
     Appending,
-    Rolling(u32),
+    Rolling(u32, Room),
     RollUnderWay(RollJob<MemoryDisk>),
     Syncing(SyncUnderWay),
 }
@@ -379,7 +379,7 @@ impl World {
                 Task::Appending
             }
             Task::Appending => match server.append(&mut self.history) {
-                Appended::NeedsRoll(bytes) => Task::Rolling(bytes),
+                Appended::NeedsRoll(bytes, room) => Task::Rolling(bytes, room),
                 Appended::Whole => match server.taken.pop_front() {
                     Some((core, batch)) => {
                         server.rounds.begin_batch(core, batch);
@@ -389,11 +389,11 @@ impl World {
                 },
             },
             // The task waits for the sync beside it before it rolls.
-            Task::Rolling(bytes) if server.interval_sync.is_some() => {
+            Task::Rolling(bytes, room) if server.interval_sync.is_some() => {
                 server.finish_interval_sync();
-                Task::Rolling(bytes)
+                Task::Rolling(bytes, room)
             }
-            Task::Rolling(bytes) => match server.rounds.begin_roll(bytes) {
+            Task::Rolling(bytes, room) => match server.rounds.begin_roll(bytes, room) {
                 Ok(job) => Task::RollUnderWay(job),
                 Err(AppendError::Poisoned | AppendError::NoRoom) => Task::Appending,
             },
@@ -481,7 +481,10 @@ impl World {
         }
         server.sync_now();
         if server.rounds.writer().close() == Err(AppendError::NoRoom) {
-            let job = server.rounds.begin_roll(0).expect("nothing failed");
+            let job = server
+                .rounds
+                .begin_roll(0, Room::Spare)
+                .expect("nothing failed");
             let rolled = server.rounds.finish_roll(job.run());
             rolled.expect("there is room");
             server
