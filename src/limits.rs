@@ -83,6 +83,25 @@ pub const RECEIVE_BUFFER_COUNT: u16 = 512;
 /// Connections that the process accepts unless `--connections-max` says otherwise.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 16 * 1024;
 
+/// Streamed responses (a feed of changes, a backup) that one core may have under way (503 beyond).
+pub const STREAMS_MAX: usize = 128;
+/// Bytes of a streamed response that are made at once; a document alone may be longer. Each
+/// stream holds three times that at most: sent, waiting to be sent, being made.
+pub const STREAM_SLICE_BYTES: usize = 256 * 1024;
+/// Milliseconds that a peer may take for what is being sent of a streamed response, beside what
+/// [`STREAM_BYTES_PER_S_MIN`] allows; it is dropped then.
+pub const STREAM_SEND_MS_MAX: u64 = 10_000;
+/// Bytes of a streamed response that a peer must take each second.
+pub const STREAM_BYTES_PER_S_MIN: u64 = 16 * 1024;
+/// Milliseconds after which a live feed says that there is nothing new.
+pub const STREAM_HEARTBEAT_MS: u64 = 15_000;
+/// Seconds that `wait=` of a feed of changes may ask for (400 beyond).
+pub const CHANGES_WAIT_S_MAX: u64 = 300;
+/// Bytes of a segment that a feed which keeps up reads at once.
+pub const FOLLOW_SLICE_BYTES_MIN: u32 = 16 * 1024;
+/// The same of one that reads what was written before; a record alone may be longer.
+pub const FOLLOW_SLICE_BYTES_MAX: u32 = 256 * 1024;
+
 /// Milliseconds a client may take from the first byte of a head to its end (408 beyond).
 pub const HEAD_TIMEOUT_MS_DEFAULT: u64 = 10_000;
 /// Milliseconds a body may make no progress of [`BODY_RATE_BYTES_MIN`] (408 beyond).

@@ -30,12 +30,17 @@ fn every_operation_that_is_described_is_taken_and_no_other_method_is() {
     let document = json(&client.get("/openapi.json").body);
     let paths = document["paths"].as_object().expect("paths");
     for (path, item) in paths {
-        let target = path.replace("{id}", "1");
+        let mut target = path.replace("{id}", "1");
+        if path == "/changes" {
+            // Otherwise the answer goes on.
+            target.push_str("?wait=0");
+        }
+        let target = target.as_str();
         for method in [
             "GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE",
         ] {
             let described = item.get(method.to_lowercase());
-            let response = client.plain(method, &target, "");
+            let response = client.plain(method, target, "");
             assert_eq!(
                 described.is_none(),
                 response.status == 405,

@@ -64,6 +64,19 @@ fn the_limits_are_those_of_the_code() {
             limits::TURN_MS
         ),
         format!(
+            "| streamed responses under way on a core | {} |",
+            limits::STREAMS_MAX
+        ),
+        format!(
+            "| streamed response that a peer is slow to take | {} KiB a second, after {} s |",
+            limits::STREAM_BYTES_PER_S_MIN / 1024,
+            limits::STREAM_SEND_MS_MAX / 1000
+        ),
+        format!(
+            "| `wait` of `/changes` | {} s |",
+            limits::CHANGES_WAIT_S_MAX
+        ),
+        format!(
             "| requests of a connection in flight | {} |",
             limits::PIPELINE_MAX
         ),

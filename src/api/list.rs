@@ -134,7 +134,7 @@ fn write_end(page: &Page, body: &mut Vec<u8>) {
 }
 
 /// The values of the parameters `names` of a query; others are not looked at.
-fn parameters<'r, const N: usize>(
+pub(super) fn parameters<'r, const N: usize>(
     query: &'r str,
     names: [&'static str; N],
 ) -> Result<[Option<Cow<'r, str>>; N], Problem> {
@@ -172,7 +172,8 @@ fn after_of(text: &str) -> Result<Id, Problem> {
     })
 }
 
-fn prefix_of(text: &str) -> Result<Box<str>, Problem> {
+/// The prefix of names that a parameter says.
+pub(super) fn prefix_of(text: &str) -> Result<Box<str>, Problem> {
     if text.len() > NAME_BYTES_MAX {
         return Err(IdError::TooLong(text.len()).into());
     }

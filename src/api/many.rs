@@ -55,6 +55,21 @@ impl ManyRender {
 /// # Errors
 /// 400 names the id that is wrong by its place in the list.
 pub(super) fn plan_ids(ids: &str, body_mode: BodyMode) -> Result<Gathering, Problem> {
+    let reads = ids_of(ids)?.into_iter();
+    Ok(Gathering::Many {
+        elements: reads.map(|id| Element::Run(Op::Get { id })).collect(),
+        render: ManyRender {
+            body_mode,
+            form: Form::Documents,
+        },
+    })
+}
+
+/// The ids of a list of them.
+///
+/// # Errors
+/// 400 when they are too many or one of them is none.
+pub(super) fn ids_of(ids: &str) -> Result<Vec<Id>, Problem> {
     let count = ids.split(',').count();
     if count > GET_IDS_MAX {
         return Err(Problem::new(
@@ -66,15 +81,7 @@ pub(super) fn plan_ids(ids: &str, body_mode: BodyMode) -> Result<Gathering, Prob
         Id::from_text(text)
             .map_err(|error| Problem::new(Code::BadId, format!("ids[{place}]: {error}")))
     };
-    let ids = ids.split(',').enumerate().map(id_of);
-    let reads = ids.map(|id| id.map(|id| Element::Run(Op::Get { id })));
-    Ok(Gathering::Many {
-        elements: reads.collect::<Result<_, _>>()?,
-        render: ManyRender {
-            body_mode,
-            form: Form::Documents,
-        },
-    })
+    ids.split(',').enumerate().map(id_of).collect()
 }
 
 /// Appends the whole response for `outcomes`, each that of the operation on the id beside it.

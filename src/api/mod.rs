@@ -9,6 +9,7 @@
 
 mod batch;
 mod body;
+mod changes;
 mod command;
 mod cursor;
 mod describe;
@@ -30,6 +31,7 @@ mod problem;
 mod render;
 mod report;
 mod route;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -37,6 +39,10 @@ mod tree;
 mod visit;
 mod work;
 
+pub use changes::{
+    ChangeFormat, Changes, Patience, changes_compacted, position_unknown, write_change,
+    write_heartbeat,
+};
 pub use durability::durability;
 pub use edit::edit;
 pub use equality::same_document;
@@ -47,4 +53,5 @@ pub use plan::{Answer, Element, Gathering, Plan, Report, plan};
 pub use problem::{Code, Problem};
 pub use render::{BodyMode, Render, ReplyContext, id_json, render, render_answer, render_problem};
 pub use report::{NotReady, render_health, render_readiness};
+pub use stream::{Stream, StreamKind, render_stream_head, render_stream_problem};
 pub use transfer::{Line, Said, read_problem, read_results, write_batch, write_line};

@@ -9,6 +9,7 @@ use super::{
     Code, Problem,
     batch::plan_batch,
     body::{ACCEPT_PATCH, document, envelope, json_body},
+    changes::plan_changes,
     command::{command, given_twice},
     edit::patch_of,
     increment::increment_of,
@@ -18,6 +19,7 @@ use super::{
     prefer::Returned,
     render::{BodyMode, Face, Render},
     route::Route,
+    stream::Stream,
 };
 use crate::{
     http::{EntityTags, Field, Method, Request, decode_segment, query_pairs},
@@ -55,6 +57,8 @@ pub enum Plan {
         /// Whether the answer has its body.
         body_mode: BodyMode,
     },
+    /// Answer with a body that is made while it is sent.
+    Stream(Stream),
 }
 
 /// What is brought together for a request about many documents.
@@ -131,6 +135,7 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
         (Route::Increment(segment), Method::Post) => increment_document(request, segment),
         (Route::Documents, Method::Post) => create_document(request),
         (Route::Documents, Method::Get | Method::Head) => plan_documents(request),
+        (Route::Changes, Method::Get | Method::Head) => plan_changes(request),
         (Route::Batch, Method::Post) => plan_batch(request),
         (Route::Api, Method::Get | Method::Head) => get_api(request),
         (Route::Api, Method::Post) => post_api(request),

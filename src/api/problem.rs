@@ -58,6 +58,8 @@ codes! {
     NotFound = "not_found" NotFound,
     /// The document has no such part.
     NoSuchPart = "no_such_part" NotFound,
+    /// Changes after the position were left out by compaction.
+    ChangesCompacted = "changes_compacted" Gone,
     /// There is no such path.
     NoSuchRoute = "no_such_route" NotFound,
     /// The path does not take the method.
@@ -88,6 +90,8 @@ codes! {
     Draining = "draining" ServiceUnavailable,
     /// A sync of the log failed.
     LogFailed = "log_failed" ServiceUnavailable,
+    /// The log cannot be read back.
+    LogUnreadable = "log_unreadable" ServiceUnavailable,
     /// The file system is full.
     DiskFull = "disk_full" InsufficientStorage,
     /// The server has no id left to choose.

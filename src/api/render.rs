@@ -121,6 +121,12 @@ impl BodyMode {
         coding: Coding::Identity,
     };
 
+    /// Whether a body is sent at all.
+    #[must_use]
+    pub fn has_body(self) -> bool {
+        self.presence == Presence::Sent
+    }
+
     /// That of the answer to `request`.
     #[must_use]
     pub fn of(request: &Request<'_>) -> BodyMode {

@@ -24,6 +24,8 @@ pub(super) enum Route<'r> {
     Increment(&'r str),
     /// `/batch`.
     Batch,
+    /// `/changes`.
+    Changes,
     /// `/openapi.json`.
     Description,
 }
@@ -32,6 +34,7 @@ pub(super) enum Route<'r> {
 const FIXED: &[(&str, Route<'static>)] = &[
     ("/docs", Route::Documents),
     ("/batch", Route::Batch),
+    ("/changes", Route::Changes),
     ("/api", Route::Api),
     ("/api/cmd", Route::Command),
     ("/openapi.json", Route::Description),
@@ -78,7 +81,7 @@ impl<'r> Route<'r> {
         match self {
             Route::Server => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
             Route::Api | Route::Command => "GET, HEAD, POST, OPTIONS",
-            Route::Report(_) | Route::Description => "GET, HEAD, OPTIONS",
+            Route::Report(_) | Route::Description | Route::Changes => "GET, HEAD, OPTIONS",
             Route::Documents => "GET, HEAD, POST, OPTIONS",
             Route::Batch | Route::Increment(_) => "POST, OPTIONS",
             Route::Document(_) => "GET, HEAD, PUT, PATCH, DELETE, OPTIONS",

@@ -22,6 +22,19 @@ pub enum MediaType {
     Json,
     /// `text/plain` in UTF-8.
     Text,
+    /// `application/x-ndjson`: JSON texts, one a line.
+    NdJson,
+    /// `text/event-stream`: server-sent events.
+    EventStream,
+}
+
+/// How the end of a body is told whose length is not known when it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// By an empty chunk.
+    Chunked,
+    /// By the end of the connection, which HTTP/1.0 needs.
+    UntilClose,
 }
 
 /// What goes before the body of a response.
@@ -36,6 +49,8 @@ pub struct ResponseHead<'a> {
     /// `Content-Length`: bytes of the body, or those it would have in the answer to a HEAD.
     /// `None` for 204, and for 304 if it is not known.
     pub body_bytes: Option<usize>,
+    /// How the body ends if it has no `Content-Length`.
+    pub transfer: Option<Transfer>,
     /// `Content-Type`.
     pub media_type: Option<MediaType>,
     /// The coding of the body, if the client has a say in it; said by `Vary`, and by the `ETag`:
@@ -64,6 +79,7 @@ impl<'a> ResponseHead<'a> {
             date,
             persistence,
             body_bytes: None,
+            transfer: None,
             media_type: None,
             negotiated: None,
             etag: None,
@@ -88,8 +104,8 @@ pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
         "204 has no length"
     );
     assert!(
-        bodiless || head.body_bytes.is_some(),
-        "a body has a Content-Length"
+        bodiless || head.body_bytes.is_some() != head.transfer.is_some(),
+        "a body has a Content-Length, or another end"
     );
     out.reserve(HEAD_BYTES_USUAL);
     out.extend_from_slice(head.status.line());
@@ -99,7 +115,14 @@ pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
         Some(MediaType::Text) => {
             out.extend_from_slice(b"Content-Type: text/plain; charset=utf-8\r\n");
         }
+        Some(MediaType::NdJson) => out.extend_from_slice(b"Content-Type: application/x-ndjson\r\n"),
+        Some(MediaType::EventStream) => {
+            out.extend_from_slice(b"Content-Type: text/event-stream\r\n");
+        }
         None => {}
+    }
+    if head.transfer == Some(Transfer::Chunked) {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     if let Some(bytes) = head.body_bytes {
         write_number(out, b"Content-Length: ", bytes);
@@ -227,6 +250,30 @@ mod tests {
     }
 
     #[test]
+    fn a_body_of_unknown_length_is_chunked_or_ends_with_the_connection() {
+        let date = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+        let head = |transfer, media_type, persistence| ResponseHead {
+            media_type: Some(media_type),
+            transfer: Some(transfer),
+            ..head(Status::Ok, persistence)
+        };
+        check(
+            &head(Transfer::Chunked, MediaType::NdJson, Persistence::KeepAlive),
+            &format!(
+                "{date}Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+            ),
+        );
+        check(
+            &head(
+                Transfer::UntilClose,
+                MediaType::EventStream,
+                Persistence::Close,
+            ),
+            &format!("{date}Content-Type: text/event-stream\r\nConnection: close\r\n\r\n"),
+        );
+    }
+
+    #[test]
     #[should_panic(expected = "would leave its line")]
     fn a_value_cannot_begin_a_second_field() {
         let head = ResponseHead {
@@ -238,8 +285,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a body has a Content-Length")]
-    fn a_body_without_a_length_is_never_written() {
+    #[should_panic(expected = "a body has a Content-Length, or another end")]
+    fn a_body_without_an_end_is_never_written() {
         write_head(&mut Vec::new(), &head(Status::Ok, Persistence::KeepAlive));
     }
 }

@@ -17,6 +17,7 @@
 mod codec;
 mod directory;
 mod disk;
+mod follow;
 mod live;
 mod lock;
 mod map;
@@ -54,6 +55,7 @@ pub use codec::{
 };
 pub use directory::{Directory, DirectoryError, create_directory};
 pub use disk::{Disk, Head, InstallError, Installed, Map, Segments};
+pub use follow::{FollowError, Follower};
 pub use live::LiveBytes;
 pub use lock::{Holder, holder};
 #[cfg(test)]

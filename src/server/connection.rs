@@ -13,7 +13,10 @@ use crate::{
     api::{self, BodyMode, Problem, Render, ReplyContext},
     http::{Bounds, DateField, Decoder, Persistence, Phase},
     id::Id,
-    limits::{BODY_RATE_BYTES_MIN, LINGER_MS, OUTPUT_BYTES_MAX},
+    limits::{
+        BODY_RATE_BYTES_MIN, LINGER_MS, OUTPUT_BYTES_MAX, STREAM_BYTES_PER_S_MIN,
+        STREAM_SEND_MS_MAX,
+    },
     op::{Durability, Outcome},
 };
 
@@ -86,6 +89,8 @@ enum SlotState {
     },
     /// Several cores answer together.
     Gathering,
+    /// A body that is made while it is sent.
+    Streaming,
     /// A response that needs nothing more.
     Rendered(Vec<u8>),
 }
@@ -108,6 +113,9 @@ struct Clock {
     body_counted_ms: u64,
     body_counted_bytes: usize,
     sent_ms: u64,
+    /// When the send under way began, and how much it is.
+    send_began_ms: u64,
+    send_bytes: usize,
 }
 
 impl Connection {
@@ -132,6 +140,8 @@ impl Connection {
                 body_counted_ms: now_ms,
                 body_counted_bytes: 0,
                 sent_ms: now_ms,
+                send_began_ms: now_ms,
+                send_bytes: 0,
             },
         }
     }
@@ -201,10 +211,24 @@ impl Connection {
         self.push(SlotState::Gathering, persistence)
     }
 
-    /// Whether the last request is one that several cores answer together.
+    /// Takes a slot for a request whose body is made while it is sent.
+    pub fn await_stream(&mut self, persistence: Persistence) -> u32 {
+        self.awaited += 1;
+        self.push(SlotState::Streaming, persistence)
+    }
+
+    /// Whether the last request is one behind which others wait.
     pub fn is_gathering(&self) -> bool {
         let last = self.slots.back();
-        last.is_some_and(|slot| matches!(slot.state, SlotState::Gathering))
+        last.is_some_and(|slot| matches!(slot.state, SlotState::Gathering | SlotState::Streaming))
+    }
+
+    /// Appends a part of a body to the responses.
+    pub fn append(&mut self, bytes: Vec<u8>) {
+        match self.output.is_empty() {
+            true => self.output = bytes,
+            false => self.output.extend_from_slice(&bytes),
+        }
     }
 
     /// Whether everything before request `number` is answered.
@@ -212,10 +236,14 @@ impl Connection {
         self.first == number
     }
 
-    /// Takes in the response to request `number`, which several cores answered together.
+    /// Takes in the response to request `number`, which several cores answered together, or
+    /// what is left of one that was streamed.
     pub fn finish(&mut self, number: u32, response: Vec<u8>) {
         let state = &mut self.slot(number).state;
-        assert!(matches!(state, SlotState::Gathering), "answered once");
+        assert!(
+            matches!(state, SlotState::Gathering | SlotState::Streaming),
+            "answered once"
+        );
         *state = SlotState::Rendered(response);
         self.awaited -= 1;
     }
@@ -269,7 +297,10 @@ impl Connection {
                 outcome,
                 id,
             },
-            SlotState::Ready { .. } | SlotState::Gathering | SlotState::Rendered(_) => {
+            SlotState::Ready { .. }
+            | SlotState::Gathering
+            | SlotState::Streaming
+            | SlotState::Rendered(_) => {
                 panic!("a request has one outcome")
             }
         };
@@ -283,7 +314,11 @@ impl Connection {
             match self.slots.front() {
                 None
                 | Some(Slot {
-                    state: SlotState::Awaited(_) | SlotState::Choosing { .. } | SlotState::Gathering,
+                    state:
+                        SlotState::Awaited(_)
+                        | SlotState::Choosing { .. }
+                        | SlotState::Gathering
+                        | SlotState::Streaming,
                     ..
                 }) => break,
                 Some(Slot { persistence, state }) => match state {
@@ -299,7 +334,10 @@ impl Connection {
                         api::render(render, outcome, id.as_ref(), &reply, &mut self.output);
                     }
                     SlotState::Rendered(response) => self.output.extend_from_slice(response),
-                    SlotState::Awaited(_) | SlotState::Choosing { .. } | SlotState::Gathering => {
+                    SlotState::Awaited(_)
+                    | SlotState::Choosing { .. }
+                    | SlotState::Gathering
+                    | SlotState::Streaming => {
                         unreachable!("matched above")
                     }
                 },
@@ -372,7 +410,8 @@ impl Connection {
             return (now_ms >= until_ms).then_some(Overdue::Peer);
         }
         if self.sending {
-            return past(self.clock.sent_ms, timeouts.write).then_some(Overdue::Peer);
+            let is_stuck = past(self.clock.sent_ms, timeouts.write);
+            return (is_stuck || self.is_slow_stream(now_ms)).then_some(Overdue::Peer);
         }
         if self.stage != Stage::Open || !self.slots.is_empty() || self.parked {
             return None;
@@ -393,7 +432,20 @@ impl Connection {
     pub fn begin_send(&mut self, now_ms: u64) -> Vec<u8> {
         self.sending = true;
         self.clock.sent_ms = now_ms;
+        self.clock.send_began_ms = now_ms;
+        self.clock.send_bytes = self.output.len();
         std::mem::take(&mut self.output)
+    }
+
+    /// Whether the peer takes a streamed response slower than it must: what is sent of it
+    /// keeps a file of the log open.
+    fn is_slow_stream(&self, now_ms: u64) -> bool {
+        let is_streaming = self.slots.front();
+        let is_streaming =
+            is_streaming.is_some_and(|slot| matches!(slot.state, SlotState::Streaming));
+        let bytes = u64::try_from(self.clock.send_bytes).unwrap_or(u64::MAX);
+        let due_ms = STREAM_SEND_MS_MAX + bytes.saturating_mul(1000) / STREAM_BYTES_PER_S_MIN;
+        is_streaming && now_ms.saturating_sub(self.clock.send_began_ms) >= due_ms
     }
 
     fn body_is_slow(&mut self, limit: std::time::Duration, now_ms: u64) -> bool {

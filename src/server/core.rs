@@ -12,7 +12,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -26,12 +26,14 @@ use super::{
     log_core::LogPort,
     ring::{Event, ReceiveEnd, Ring},
     share::Share,
+    streams::{MadeSlices, Streaming},
 };
 use crate::{
     api::NotReady,
     config::Config,
     id::CoreId,
     limits::DRAIN_TIMEOUT_MS,
+    log::{Directory, Lsn},
     mesh::{Alarm, Ask, CallId, Mesh, Parcel},
     shard::{IdSource, Shard},
 };
@@ -81,6 +83,13 @@ pub struct Process {
     pub connections: AtomicUsize,
     /// Cores that have no connection left and will never have one again.
     pub drained: AtomicUsize,
+    /// Every record up to this one may be shown to those who read the log: no crash takes it
+    /// back, as far as `--fsync` says so.
+    position: AtomicU64,
+    /// The last record that is in the log.
+    appended: AtomicU64,
+    /// Whether a core waits for a later position.
+    is_followed: AtomicBool,
     /// For each core, the descriptor that wakes it; set once all cores run.
     pub wakes: OnceLock<Vec<OwnedFd>>,
 }
@@ -94,6 +103,34 @@ impl Process {
         match self.log_failed.load(Ordering::Relaxed) {
             true => Err(NotReady::LogFailed),
             false => Ok(()),
+        }
+    }
+
+    /// How far the log may be shown.
+    pub fn position(&self) -> Lsn {
+        Lsn(self.position.load(Ordering::SeqCst))
+    }
+
+    /// The last record that is in the log; it may not be on disk.
+    pub fn appended(&self) -> Lsn {
+        Lsn(self.appended.load(Ordering::SeqCst))
+    }
+
+    /// Has this core woken when the log may be shown further than up to `seen`; `Some`: it
+    /// may be already.
+    pub fn wake_beyond(&self, seen: Lsn) -> Option<Lsn> {
+        // In this order, as the log does it the other way round: one of the two sees the other.
+        self.is_followed.store(true, Ordering::SeqCst);
+        let position = self.position();
+        (position > seen).then_some(position)
+    }
+
+    /// Says how far the log is, and how far it may be shown.
+    pub fn set_position(&self, appended: Lsn, position: Lsn) {
+        self.appended.store(appended.0, Ordering::SeqCst);
+        let before = self.position.swap(position.0, Ordering::SeqCst);
+        if before != position.0 && self.is_followed.swap(false, Ordering::SeqCst) {
+            self.wake_all();
         }
     }
 
@@ -121,12 +158,18 @@ pub struct Core {
     pub(super) waiting: VecDeque<Waiting>,
     /// What this core executes for such requests, its own and those of peers.
     pub(super) shares: Slab<Share>,
+    /// Streamed responses of this core.
+    pub(super) streams: Slab<Streaming>,
+    /// What threads made for them.
+    pub(super) slices: MadeSlices,
     pub(super) desk: Desk,
     /// The log, on the core that runs it.
     pub(super) log: Option<Rc<LogPort>>,
     /// The source of ids, on the core that runs the log.
     pub(super) ids: Option<IdSource>,
-    alarm: Rc<Alarm>,
+    pub(super) alarm: Rc<Alarm>,
+    /// The files of the log, to be read.
+    pub(super) disk: Arc<Directory>,
     listener: TcpListener,
     accepting: Accepting,
     inbox: Vec<(CoreId, Parcel)>,
@@ -160,6 +203,7 @@ pub struct Parts {
     pub log: Option<Rc<LogPort>>,
     pub ids: Option<IdSource>,
     pub alarm: Rc<Alarm>,
+    pub disk: Arc<Directory>,
     pub listener: TcpListener,
 }
 
@@ -177,9 +221,12 @@ impl Core {
             gathers: Slab::new(),
             waiting: VecDeque::new(),
             shares: Slab::new(),
+            streams: Slab::new(),
+            slices: MadeSlices::default(),
             log: parts.log,
             ids: parts.ids,
             alarm: parts.alarm,
+            disk: parts.disk,
             listener: parts.listener,
             accepting: Accepting::Off,
             inbox: Vec::new(),
@@ -219,7 +266,9 @@ impl Core {
     /// Whether other tasks of this executor have something to do, so that waiting for the
     /// ring alone would keep them from it.
     fn waits_for_executor(&self) -> bool {
-        self.mesh.is_stalled() || self.log.as_ref().is_some_and(|log| log.needs_executor())
+        self.mesh.is_stalled()
+            || self.slices.needs_executor()
+            || self.log.as_ref().is_some_and(|log| log.needs_executor())
     }
 
     /// Whether other tasks, whatever they do, were kept waiting long enough.
@@ -268,6 +317,7 @@ impl Core {
             // Some may be answered already, and more was pipelined behind them.
             self.resume_parked();
         }
+        worked |= self.step_streams();
         self.hand_over_records();
         if let Some(file) = self.log.as_ref().and_then(|log| log.begin_sync()) {
             ring.sync(file);

@@ -198,6 +198,12 @@ impl Desk {
         self.list(token);
     }
 
+    /// Ends a connection whose response cannot be ended as it should.
+    pub fn cut(&mut self, token: Token) {
+        shut_both(self.connection(token));
+        self.list(token);
+    }
+
     /// Gives an output buffer to a connection that has none.
     pub fn lend_buffer(&mut self, token: Token) {
         let connection = &mut self.connections[index(token)];

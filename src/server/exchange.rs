@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{self, BodyMode, Plan, Render, ReplyContext, Report},
-    http::{CONTINUE, Persistence, Request, Step},
+    http::{CONTINUE, Persistence, Request, Step, Transfer},
     id::{CoreId, Id},
     limits::{CALLS_MAX, OUTPUT_BYTES_MAX, PIPELINE_MAX, TURN_MS, TURN_REQUESTS_MIN},
     mesh::{Answer, Ask, CallId, Parcel},
@@ -256,7 +256,7 @@ impl Core {
     }
 
     fn execute(&mut self, token: Token, request: &Request<'_>) {
-        let persistence = match self.desk.draining {
+        let mut persistence = match self.desk.draining {
             true => Persistence::Close,
             false => request.persistence,
         };
@@ -285,6 +285,12 @@ impl Core {
                     durability,
                     gathering,
                 });
+            }
+            Ok(Plan::Stream(stream)) => {
+                if stream.transfer == Transfer::UntilClose {
+                    persistence = Persistence::Close;
+                }
+                self.await_stream(token, stream, persistence);
             }
             Ok(Plan::Report { report, body_mode }) => {
                 let mut response = Vec::new();
@@ -368,7 +374,7 @@ impl Core {
         }
     }
 
-    fn respond(&mut self, token: Token, response: &[u8], persistence: Persistence) {
+    pub(super) fn respond(&mut self, token: Token, response: &[u8], persistence: Persistence) {
         let connection = self.desk.connection(token);
         if connection.is_next() {
             connection.output.extend_from_slice(response);

@@ -325,6 +325,20 @@ impl LogCore {
             );
         }
         self.rounds.finish_sync(result.is_ok());
+        self.tell_position();
+    }
+
+    /// Tells those who read the log how far it is, and how far it may be shown.
+    fn tell_position(&mut self) {
+        let published = self.published;
+        let writer = self.rounds.writer();
+        let position = match self.fsync {
+            // What is acknowledged may be shown: nothing says when it is on disk.
+            Fsync::Never if !writer.is_poisoned() => published.max(writer.durable()),
+            Fsync::Never => self.process.position(),
+            Fsync::Always | Fsync::Everysec => writer.durable(),
+        };
+        self.process.set_position(writer.appended(), position);
     }
 
     /// Syncs beside the task when the last sync is long enough ago.
@@ -518,6 +532,7 @@ impl LogCore {
 
     /// Tells writers who do not wait for the disk that their records are in the log.
     fn publish_logged(&mut self) {
+        self.tell_position();
         self.port.settled.borrow_mut().extend(self.rounds.logged());
         self.port.core.raise();
     }
@@ -525,6 +540,7 @@ impl LogCore {
     fn publish_round(&mut self) {
         self.port.settled.borrow_mut().extend(self.rounds.publish());
         self.published = self.rounds.writer().appended();
+        self.tell_position();
         self.port.core.raise();
     }
 

@@ -5,6 +5,7 @@ mod connection;
 mod core;
 mod desk;
 mod exchange;
+mod feed;
 mod gather;
 mod log_core;
 mod preflight;
@@ -15,6 +16,7 @@ mod share;
 #[cfg(test)]
 mod simulator;
 mod start;
+mod streams;
 
 pub use preflight::{PreflightError, check_io_uring, check_memlock, raise_limits};
 pub use start::{Running, StartError, probe, start};

@@ -152,6 +152,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let ids = IdSource::above(recovered.verdict.floors.chosen_id);
     let mut log = Some((writer, ids));
     let process = Arc::new(Process::default());
+    process.set_position(recovered.verdict.last(), recovered.verdict.last());
     let builder = Mesh::builder(config.cores, config.mesh_parcels_max).map_err(|error| {
         let message = error.to_string();
         StartError::Core { core: 0, message }
@@ -165,6 +166,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             id: CoreId(core),
             config: config.clone(),
             process: Arc::clone(&process),
+            disk: Arc::clone(&directory),
             shard,
             log: if core == config.log_core {
                 log.take()
@@ -290,6 +292,7 @@ struct Launch {
     id: CoreId,
     config: Config,
     process: Arc<Process>,
+    disk: Arc<Directory>,
     shard: Shard<Waiter>,
     /// For the core that runs the log.
     log: Option<(Writer<Directory>, IdSource)>,
@@ -362,6 +365,7 @@ impl Launch {
             log: log.clone(),
             ids,
             alarm,
+            disk: self.disk,
             listener: self.listener,
         });
         core.run(ring).await;

@@ -24,7 +24,7 @@ fn a_path_that_leads_nowhere_says_where_paths_lead() {
             );
             assert_eq!(
                 problem.message,
-                "no such path; there are /docs, /batch, /api, /api/cmd, /openapi.json, /healthz, \
+                "no such path; there are /docs, /batch, /changes, /api, /api/cmd, /openapi.json, /healthz, \
                  /readyz, /docs/ID, /docs/ID/increment"
             );
         }

@@ -1,0 +1,417 @@
+//! Streamed responses: bodies that are made while they are sent.
+//!
+//! Such a response is alone on its connection, like one that several cores give together:
+//! it begins once everything before it is answered, and what is behind it waits. A slice of
+//! its body is made on another thread, never on the core, and the next one only once the
+//! peer has taken the one before that. What stays true:
+//! - a stream holds a bounded number of slices, however slow its peer is;
+//! - a peer that does not take what it is sent is dropped, as the connection finds out, and
+//!   a stream that cannot go on is cut, so that no body seems whole that is not;
+//! - a core without streams does nothing for them.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+use super::{connection::Stage, core::Core, desk::Seat, feed::Feed, ring::Token};
+use crate::{
+    api::{self, Code, Patience, Problem, ReplyContext, Stream, StreamKind},
+    http::{Persistence, Transfer},
+    limits::{STREAM_HEARTBEAT_MS, STREAMS_MAX},
+    log::{FollowError, Lsn},
+};
+
+/// What ends a body in chunks.
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+/// Room for the length of a chunk, before it is known.
+const CHUNK_HEAD: &[u8; 10] = b"00000000\r\n";
+
+/// A streamed response under way.
+pub struct Streaming {
+    seat: Seat,
+    persistence: Persistence,
+    stream: Stream,
+    work: Work,
+    /// Whether its head was sent.
+    begun: bool,
+    /// Everything up to here is handed over; `None`: there is more to make at once.
+    reached: Option<Lsn>,
+    /// Where it ends, once that is settled.
+    through: Option<Lsn>,
+    /// When a wait for the first change is over.
+    until_ms: u64,
+    /// When something was last sent.
+    said_ms: u64,
+}
+
+/// Where what makes the body is.
+enum Work {
+    /// Nowhere: others are answered first.
+    NotBegun,
+    Here(Box<Feed>),
+    /// On a thread, which makes a slice.
+    Away,
+}
+
+/// A slice that a thread has made.
+struct Made {
+    stream: usize,
+    feed: Box<Feed>,
+    /// Up to which record it was to be made.
+    through: Lsn,
+    /// Whether there is nothing more up to there, or why there is no going on.
+    result: Result<bool, FollowError>,
+    /// The slice, framed; empty: nothing was to be shown.
+    bytes: Vec<u8>,
+}
+
+/// Slices that threads have left for the core's loop.
+#[derive(Default)]
+pub struct MadeSlices {
+    made: Rc<RefCell<Vec<Made>>>,
+    /// Slices that are being made.
+    under_way: usize,
+}
+
+impl MadeSlices {
+    /// Whether a thread is at work, whose end only the executor brings.
+    pub fn needs_executor(&self) -> bool {
+        self.under_way > 0
+    }
+}
+
+/// What a stream does next.
+enum Next {
+    /// Make a slice of what there is up to a record.
+    Make(Lsn),
+    /// Say that there is nothing new.
+    Beat,
+    End,
+    /// Nothing before the log has more, or time has passed.
+    Rest,
+}
+
+impl Streaming {
+    fn patience(&self) -> Patience {
+        let StreamKind::Changes(changes) = &self.stream.kind;
+        changes.patience
+    }
+
+    /// What to do when the log is at `position`; `is_over`: nobody listens much longer.
+    fn next(&self, position: Lsn, now_ms: u64, is_over: bool) -> Next {
+        let is_live = self.patience() == Patience::Live;
+        if is_live && is_over && self.begun {
+            return Next::End;
+        }
+        let Some(reached) = self.reached else {
+            return Next::Make(self.through.unwrap_or(position));
+        };
+        let is_head = !self.stream.body_mode.has_body();
+        if is_head || is_over || self.through.is_some() {
+            return Next::End;
+        }
+        if position > reached {
+            return Next::Make(position);
+        }
+        match is_live {
+            true if now_ms >= self.said_ms + STREAM_HEARTBEAT_MS => Next::Beat,
+            false if now_ms >= self.until_ms => Next::End,
+            _ => Next::Rest,
+        }
+    }
+}
+
+impl Core {
+    /// Takes a request whose response is streamed.
+    pub(super) fn await_stream(&mut self, token: Token, stream: Stream, persistence: Persistence) {
+        if self.streams.len() >= STREAMS_MAX {
+            let problem = Problem::new(
+                Code::Overloaded,
+                format!("the core has its {STREAMS_MAX} streamed responses; try again later"),
+            );
+            let mut response = Vec::new();
+            let context = ReplyContext {
+                persistence,
+                date: self.desk.date(),
+            };
+            api::render_problem(&problem, stream.body_mode, &context, &mut response);
+            return self.respond(token, &response, persistence);
+        }
+        let number = self.desk.connection(token).await_stream(persistence);
+        self.streams.insert(Streaming {
+            seat: Seat { token, number },
+            persistence,
+            stream,
+            work: Work::NotBegun,
+            begun: false,
+            reached: None,
+            through: None,
+            until_ms: 0,
+            said_ms: 0,
+        });
+    }
+
+    /// Takes what threads have made, and has them make more for peers that took theirs; whether
+    /// there was anything.
+    pub(super) fn step_streams(&mut self) -> bool {
+        if self.streams.is_empty() {
+            return false;
+        }
+        let made = self.slices.made.take();
+        let any = !made.is_empty();
+        self.slices.under_way -= made.len();
+        for made in made {
+            self.take_slice(made);
+        }
+        let streams: Vec<usize> = self.streams.iter().map(|(stream, _)| stream).collect();
+        for stream in streams {
+            self.step_stream(stream);
+        }
+        any
+    }
+
+    fn step_stream(&mut self, stream: usize) {
+        let streaming = &self.streams[stream];
+        let Seat { token, number } = streaming.seat;
+        let connection = self.desk.connection(token);
+        let has_enough = connection.sending && !connection.output.is_empty();
+        match streaming.work {
+            Work::Away => return,
+            _ if connection.stage == Stage::Dead => return self.drop_stream(stream),
+            _ if !connection.is_first(number) || has_enough => return,
+            Work::NotBegun => {
+                if let Err(problem) = self.begin_stream(stream) {
+                    return self.refuse_stream(stream, &problem);
+                }
+            }
+            Work::Here(_) => {}
+        }
+        let is_over = self.desk.draining || self.desk.connection(token).peer_closed;
+        let now_ms = self.desk.now_ms();
+        let mut position = self.process.position();
+        loop {
+            match self.streams[stream].next(position, now_ms, is_over) {
+                Next::Make(through) => return self.make_slice(stream, through),
+                Next::Beat => return self.beat(stream),
+                Next::End => return self.end_stream(stream),
+                Next::Rest => match self.process.wake_beyond(position) {
+                    None => return,
+                    Some(later) => position = later,
+                },
+            }
+        }
+    }
+
+    /// Begins a stream whose turn has come.
+    fn begin_stream(&mut self, stream: usize) -> Result<(), Problem> {
+        let position = self.process.position();
+        let now_ms = self.desk.now_ms();
+        let streaming = &mut self.streams[stream];
+        let StreamKind::Changes(changes) = &streaming.stream.kind;
+        let since = changes.since.unwrap_or(position);
+        if since > self.process.appended() {
+            return Err(api::position_unknown(since, position));
+        }
+        if let Patience::Seconds(seconds) = changes.patience {
+            streaming.until_ms = now_ms + 1000 * seconds;
+        }
+        streaming.said_ms = now_ms;
+        let disk = Arc::clone(&self.disk);
+        streaming.work = Work::Here(Box::new(Feed::new(disk, changes.clone(), since)));
+        Ok(())
+    }
+
+    /// Has a thread make the next slice.
+    fn make_slice(&mut self, stream: usize, through: Lsn) {
+        let streaming = &mut self.streams[stream];
+        let Work::Here(mut feed) = std::mem::replace(&mut streaming.work, Work::Away) else {
+            unreachable!("one slice at a time");
+        };
+        let framing = streaming.stream.framing();
+        self.slices.under_way += 1;
+        let (slices, alarm) = (Rc::clone(&self.slices.made), Rc::clone(&self.alarm));
+        let work = move || {
+            let mut result = Ok(false);
+            let bytes = frame(framing, |out| result = feed.make(through, out));
+            Made {
+                stream,
+                feed,
+                through,
+                result,
+                bytes,
+            }
+        };
+        glommio::spawn_local(async move {
+            let made = glommio::executor().spawn_blocking(work).await;
+            slices.borrow_mut().push(made);
+            alarm.raise();
+        })
+        .detach();
+    }
+
+    /// Takes in what a thread has made.
+    fn take_slice(&mut self, made: Made) {
+        let position = self.process.position();
+        let streaming = &mut self.streams[made.stream];
+        let began_at = made.feed.since();
+        streaming.work = Work::Here(made.feed);
+        if self.desk.connection(streaming.seat.token).stage == Stage::Dead {
+            return;
+        }
+        match made.result {
+            Ok(is_all) => streaming.reached = is_all.then_some(made.through),
+            Err(error) if streaming.begun => {
+                tracing::info!(core = self.id.0, %error, "a feed of changes was cut");
+                return self.desk.cut(streaming.seat.token);
+            }
+            Err(FollowError::Compacted { oldest }) => {
+                let problem = api::changes_compacted(began_at, oldest, position);
+                return self.refuse_stream(made.stream, &problem);
+            }
+            Err(error) => {
+                tracing::error!(core = self.id.0, %error, "changes cannot be read");
+                let message = "the log cannot be read back; the operator finds the reason in the \
+                               log of the server";
+                let problem = Problem::new(Code::LogUnreadable, message);
+                return self.refuse_stream(made.stream, &problem);
+            }
+        }
+        let is_live = streaming.patience() == Patience::Live;
+        if !is_live && !made.bytes.is_empty() {
+            // An answer that waited ends with what there was when its first change came.
+            streaming.through.get_or_insert(made.through);
+        }
+        if is_live || !made.bytes.is_empty() {
+            let position = match is_live {
+                true => began_at,
+                false => made.through,
+            };
+            self.send_head(made.stream, position);
+        }
+        self.send_slice(made.stream, made.bytes);
+    }
+
+    /// Sends the head, unless it was; `position` is where to go on from without a later line.
+    fn send_head(&mut self, stream: usize, position: Lsn) {
+        let streaming = &mut self.streams[stream];
+        if std::mem::replace(&mut streaming.begun, true) {
+            return;
+        }
+        let (connection, date) = self.desk.connection_and_date(streaming.seat.token);
+        let context = ReplyContext {
+            persistence: streaming.persistence,
+            date,
+        };
+        api::render_stream_head(
+            &streaming.stream,
+            position,
+            &context,
+            &mut connection.output,
+        );
+        self.desk.list(streaming.seat.token);
+    }
+
+    fn send_slice(&mut self, stream: usize, bytes: Vec<u8>) {
+        let now_ms = self.desk.now_ms();
+        let streaming = &mut self.streams[stream];
+        if bytes.is_empty() {
+            return;
+        }
+        streaming.said_ms = now_ms;
+        let token = streaming.seat.token;
+        self.desk.connection(token).append(bytes);
+        self.desk.list(token);
+    }
+
+    fn beat(&mut self, stream: usize) {
+        let beating = &self.streams[stream].stream;
+        let StreamKind::Changes(changes) = &beating.kind;
+        let bytes = frame(beating.framing(), |out| {
+            api::write_heartbeat(changes.format, out)
+        });
+        self.send_slice(stream, bytes);
+    }
+
+    /// Ends a body that is whole.
+    fn end_stream(&mut self, stream: usize) {
+        let reached = self.streams[stream].reached;
+        self.send_head(stream, reached.unwrap_or(Lsn::NONE));
+        let Streaming { seat, stream, .. } = self.streams.remove(stream);
+        let end = match stream.framing() {
+            Some(Transfer::Chunked) => LAST_CHUNK,
+            Some(Transfer::UntilClose) | None => b"",
+        };
+        self.finish_stream(seat, end.to_vec());
+    }
+
+    /// Answers with a problem in place of the stream.
+    fn refuse_stream(&mut self, stream: usize, problem: &Problem) {
+        let position = self.process.position();
+        let streaming = self.streams.remove(stream);
+        let mut response = Vec::new();
+        let context = ReplyContext {
+            persistence: streaming.persistence,
+            date: self.desk.date(),
+        };
+        let refused = &streaming.stream;
+        api::render_stream_problem(refused, problem, position, &context, &mut response);
+        self.finish_stream(streaming.seat, response);
+    }
+
+    /// Forgets the stream of a connection that is gone.
+    fn drop_stream(&mut self, stream: usize) {
+        let streaming = self.streams.remove(stream);
+        self.finish_stream(streaming.seat, Vec::new());
+    }
+
+    fn finish_stream(&mut self, seat: Seat, response: Vec<u8>) {
+        let (connection, date) = self.desk.connection_and_date(seat.token);
+        connection.finish(seat.number, response);
+        if connection.stage != Stage::Dead {
+            connection.render_ready(date);
+        }
+        self.desk.list(seat.token);
+    }
+}
+
+/// What `fill` writes, as a part of a body; empty if that is nothing.
+fn frame(transfer: Option<Transfer>, fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    match transfer {
+        Some(Transfer::UntilClose) => fill(&mut out),
+        Some(Transfer::Chunked) => {
+            out.extend_from_slice(CHUNK_HEAD);
+            fill(&mut out);
+            let bytes = out.len() - CHUNK_HEAD.len();
+            if bytes == 0 {
+                return Vec::new();
+            }
+            let length = format!("{bytes:08x}");
+            assert_eq!(length.len(), CHUNK_HEAD.len() - 2, "a slice is below 4 GiB");
+            out[..length.len()].copy_from_slice(length.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        // The answer to a HEAD has no body.
+        None => fill(&mut Vec::new()),
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_has_its_length_and_nothing_is_no_chunk() {
+        let framed = |transfer, text: &'static str| {
+            let bytes = frame(transfer, |out| out.extend_from_slice(text.as_bytes()));
+            String::from_utf8(bytes).expect("text")
+        };
+        let chunked = Some(Transfer::Chunked);
+        assert_eq!(
+            framed(chunked, "0123456789abcdef"),
+            "00000010\r\n0123456789abcdef\r\n"
+        );
+        assert_eq!(framed(chunked, ""), "", "an empty chunk would end the body");
+        assert_eq!(framed(Some(Transfer::UntilClose), "a\n"), "a\n");
+        assert_eq!(framed(None, "a\n"), "");
+    }
+}
