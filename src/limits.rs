@@ -161,7 +161,12 @@ pub const SEGMENT_BYTES_MIN: u64 = 4 * 1024;
 /// The largest `--segment-bytes` that is accepted: an offset in a segment fits 32 bits.
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Bytes of a segment that compaction reads, asks about and writes before others have a turn.
-pub const COMPACTION_SLICE_BYTES: u32 = 1024 * 1024;
+pub const COMPACTION_SLICE_BYTES: u32 = 128 * 1024;
+/// As many while writers wait for room.
+pub const COMPACTION_SLICE_BYTES_URGENT: u32 = 1024 * 1024;
+/// For how many times the time that a slice took compaction then rests, unless writers wait
+/// for room: most of the time the disk and the cores belong to requests.
+pub const COMPACTION_REST: u32 = 4;
 /// Records of a sealed segment that compaction asks their owners about at once.
 pub const COMPACTION_SLICE_RECORDS: usize = 512;
 /// Milliseconds after a change before the log looks again whether compaction is worth it.

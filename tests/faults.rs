@@ -4,6 +4,7 @@
 mod support;
 
 use std::{
+    io::{Read, Write as _},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -249,6 +250,46 @@ fn everysec_loses_at_most_the_last_two_seconds_and_leaves_no_hole() {
             write.id
         );
     }
+}
+
+/// The timer that this rests on must not stand still on a core that is never idle.
+#[test]
+fn everysec_syncs_while_readers_keep_its_core_busy() {
+    if !can_mount() {
+        return;
+    }
+    let image = Image::new(EXT4, 64);
+    let launch = Launch::serve(&image.data())
+        .cores(1)
+        .args(&["--fsync", "everysec"]);
+    let server = launch.start();
+    let mut client = server.connect();
+    assert_eq!(client.put("/docs/0", "0").status, 201);
+    let reading = AtomicBool::new(true);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            let (reading, reader) = (&reading, server.connect());
+            let (mut requests, mut responses) = (reader.sender(), reader.sender());
+            scope.spawn(move || {
+                let request = request("GET", "/docs/0", &[], b"").repeat(256);
+                while reading.load(Ordering::SeqCst) && requests.write_all(&request).is_ok() {}
+                reader.finish_sending();
+            });
+            scope.spawn(move || {
+                let mut bytes = vec![0; 64 * 1024];
+                while matches!(responses.read(&mut bytes), Ok(1..)) {}
+            });
+        }
+        thread::sleep(Duration::from_millis(500));
+        assert_eq!(client.put("/docs/1", "1").status, 201);
+        thread::sleep(Duration::from_millis(2500));
+        image.cut_power();
+        reading.store(false, Ordering::SeqCst);
+    });
+    server.kill();
+    image.remount();
+    let server = launch.start();
+    assert_eq!(server.connect().get("/docs/1").status, 200);
 }
 
 #[test]

@@ -18,6 +18,9 @@ use super::{
 };
 use crate::{id::Id, op::Version};
 
+/// Bytes of a slice: a few records.
+const SLICE_BYTES: u32 = 4096;
+
 const OUTPUT: Output = Output {
     segment_bytes: 4096,
     bytes_max: 4096,
@@ -136,7 +139,7 @@ impl Store {
         let settled = self.writer.appended();
         let disk = Arc::clone(&self.disk);
         let mut rewrite = Rewrite::begin(disk, run, settled, None).expect("there is room");
-        while let Some(slice) = rewrite.read().expect("reads") {
+        while let Some(slice) = rewrite.read(SLICE_BYTES).expect("reads") {
             let ids = slice
                 .records()
                 .iter()
@@ -159,7 +162,7 @@ impl Store {
 
     fn relocate(&mut self, compacted: &SegmentUse) {
         let mut reader = reader_of(compacted);
-        while let Some(slice) = reader.read(&*self.disk).expect("reads") {
+        while let Some(slice) = reader.read(&*self.disk, SLICE_BYTES).expect("reads") {
             for record in slice.records() {
                 for stored in self.documents.values_mut() {
                     if stored.version == record.version {
@@ -273,7 +276,7 @@ fn a_crash_at_every_step_loses_nothing() {
         let settled = store.writer.appended();
         let mut rewrite = Rewrite::begin(disk, run, settled, None).expect("there is room");
         store.check(&crash(&store), "begun");
-        while let Some(slice) = rewrite.read().expect("reads") {
+        while let Some(slice) = rewrite.read(SLICE_BYTES).expect("reads") {
             let ids = slice
                 .records()
                 .iter()
@@ -360,7 +363,7 @@ fn damage_stops_a_compaction() {
     let run = store.all_sealed(Lsn(u64::MAX));
     let mut rewrite = Rewrite::begin(disk, run, Lsn(1), None).expect("there is room");
     let error = loop {
-        match rewrite.read() {
+        match rewrite.read(SLICE_BYTES) {
             Ok(slice) => assert!(slice.is_some(), "the damage was not seen"),
             Err(error) => break error,
         }

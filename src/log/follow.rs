@@ -403,7 +403,7 @@ mod tests {
         let run = any_run(&sealed, next, &LiveBytes::default(), output, 0, 2).expect("fits");
         let after_run = writer.segments().nth(2).expect("a third").first_lsn.0;
         let mut rewrite = Rewrite::begin(Arc::clone(&disk), run, Lsn(23), None).expect("begins");
-        while let Some(slice) = rewrite.read().expect("reads") {
+        while let Some(slice) = rewrite.read(4096).expect("reads") {
             assert!(
                 slice
                     .records()

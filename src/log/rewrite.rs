@@ -73,13 +73,13 @@ impl<D: Disk> Rewrite<D> {
         })
     }
 
-    /// Reads the next records; `None`: there are no more. Blocks.
+    /// Reads the next records, `bytes_max` bytes of them or one; `None`: there are no more. Blocks.
     ///
     /// # Errors
     /// When a segment cannot be read, or is damaged.
-    pub fn read(&mut self) -> io::Result<Option<Slice>> {
+    pub fn read(&mut self, bytes_max: u32) -> io::Result<Option<Slice>> {
         loop {
-            if let Some(slice) = self.reader.read(&*self.disk)? {
+            if let Some(slice) = self.reader.read(&*self.disk, bytes_max)? {
                 return Ok(Some(slice));
             }
             let source = &self.run.segments[self.source];

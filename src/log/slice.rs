@@ -9,7 +9,7 @@ use super::{
     position::{Location, Lsn, SegmentNumber, index, length},
     record::Kind,
 };
-use crate::{id::Id, limits::COMPACTION_SLICE_BYTES, op::Version};
+use crate::{id::Id, op::Version};
 
 /// Whole records of one segment, one after the other; marks are left out.
 #[derive(Debug)]
@@ -75,13 +75,13 @@ impl SliceReader {
         self.records
     }
 
-    /// Reads the next records; `None`: there are no more. Blocks.
+    /// Reads the next records, `bytes_max` bytes of them or one; `None`: there are no more. Blocks.
     ///
     /// # Errors
     /// When the segment cannot be read; [`io::ErrorKind::InvalidData`] when it is damaged.
-    pub fn read<D: Segments>(&mut self, disk: &D) -> io::Result<Option<Slice>> {
+    pub fn read<D: Segments>(&mut self, disk: &D, bytes_max: u32) -> io::Result<Option<Slice>> {
         let mut bytes = Vec::new();
-        let mut wanted = COMPACTION_SLICE_BYTES;
+        let mut wanted = bytes_max;
         while self.offset < self.end {
             let left = self.end - self.offset;
             disk.read_part(self.segment, self.offset, wanted.min(left), &mut bytes)?;
@@ -140,11 +140,17 @@ mod tests {
     use super::*;
     use crate::log::testing::{FIRST, closed_log, document};
 
+    /// Bytes of a slice: a few records.
+    const SLICE_BYTES: u32 = 4096;
+
     #[test]
     fn slices_hand_out_every_record_whatever_their_size() {
         let (disk, _) = closed_log();
         let mut reader = SliceReader::new(FIRST, 64, 64 + 3 * 1056);
-        let slice = reader.read(&disk).expect("reads").expect("three records");
+        let slice = reader
+            .read(&disk, SLICE_BYTES)
+            .expect("reads")
+            .expect("three records");
         let seen: Vec<_> = slice
             .records()
             .iter()
@@ -158,7 +164,7 @@ mod tests {
                 .windows(text.len())
                 .any(|window| window == text.as_bytes())
         );
-        assert!(reader.read(&disk).expect("reads").is_none());
+        assert!(reader.read(&disk, SLICE_BYTES).expect("reads").is_none());
         assert_eq!(reader.records(), 3);
     }
 
@@ -166,7 +172,9 @@ mod tests {
     fn damage_is_an_error() {
         let (disk, _) = closed_log();
         let mut reader = SliceReader::new(FIRST, 72, 64 + 3 * 1056);
-        let error = reader.read(&disk).expect_err("in the middle of a record");
+        let error = reader
+            .read(&disk, SLICE_BYTES)
+            .expect_err("in the middle of a record");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }

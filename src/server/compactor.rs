@@ -13,15 +13,20 @@ use std::{
     io,
     rc::Rc,
     sync::Arc,
+    thread,
+    time::Instant,
 };
 
 use super::log_core::LogPort;
 use crate::{
     id::CoreId,
-    limits::COMPACTION_SLICE_RECORDS,
+    limits::{
+        COMPACTION_REST, COMPACTION_SLICE_BYTES, COMPACTION_SLICE_BYTES_URGENT,
+        COMPACTION_SLICE_RECORDS,
+    },
     log::{
         Directory, InstallFailure, LiveBytes, Lsn, Need, Output, RemoveJob, Rewrite, Run,
-        SegmentUse, SliceRecord, Spare, choose, reader_of,
+        SegmentUse, Slice, SliceRecord, Spare, choose, reader_of,
     },
     mesh::Alarm,
     op::Version,
@@ -35,6 +40,7 @@ pub(super) struct Inquiries {
     found: RefCell<Vec<(CoreId, Finding)>>,
     answered: Alarm,
     barrier: Cell<Barrier>,
+    is_urgent: Cell<bool>,
 }
 
 /// Whether the compactor waits for everything appended so far to be on disk.
@@ -44,6 +50,12 @@ enum Barrier {
     NotWanted,
     Wanted,
     Reached,
+}
+
+/// How much compaction does at once, and how many times the time of that it then rests.
+struct Pace {
+    slice_bytes: u32,
+    rest: u32,
 }
 
 impl Inquiries {
@@ -61,6 +73,24 @@ impl Inquiries {
     /// Whether the log must sync for the compactor.
     pub(super) fn wants_barrier(&self) -> bool {
         self.barrier.get() == Barrier::Wanted
+    }
+
+    /// Whether writers wait for what compaction gives back.
+    pub(super) fn set_urgent(&self, is_urgent: bool) {
+        self.is_urgent.set(is_urgent);
+    }
+
+    fn pace(&self) -> Pace {
+        match self.is_urgent.get() {
+            true => Pace {
+                slice_bytes: COMPACTION_SLICE_BYTES_URGENT,
+                rest: 0,
+            },
+            false => Pace {
+                slice_bytes: COMPACTION_SLICE_BYTES,
+                rest: COMPACTION_REST,
+            },
+        }
     }
 
     /// Everything that was appended when the barrier was wanted is on disk.
@@ -145,26 +175,26 @@ impl Compactor {
             Purpose::Tidiness => None,
             Purpose::Room(spare) => spare,
         };
-        let mut rewrite = blocking(move || Rewrite::begin(disk, run, published, reserve)).await?;
+        let mut rewrite = self
+            .port
+            .blocking(move || Rewrite::begin(disk, run, published, reserve))
+            .await?;
+        let mut judged: Option<(Slice, Vec<Option<Version>>)> = None;
         loop {
-            let (read, slice) = blocking(move || {
-                let slice = rewrite.read();
-                (rewrite, slice)
-            })
-            .await;
-            rewrite = read;
+            let (worked, slice) = self
+                .paced(move |bytes| {
+                    let kept = judged.map(|(slice, versions)| rewrite.keep(&slice, &versions));
+                    let slice = kept.unwrap_or(Ok(())).and_then(|()| rewrite.read(bytes));
+                    (rewrite, slice)
+                })
+                .await;
+            rewrite = worked;
             let Some(slice) = slice? else { break };
             let versions = self.versions(slice.records()).await;
-            let (kept, result) = blocking(move || {
-                let result = rewrite.keep(&slice, &versions);
-                (rewrite, result)
-            })
-            .await;
-            rewrite = kept;
-            result?;
+            judged = Some((slice, versions));
         }
         self.barrier().await;
-        let segment = blocking(move || rewrite.install()).await;
+        let segment = self.port.blocking(move || rewrite.install()).await;
         let segment = segment.map_err(|failure| match failure {
             InstallFailure::Refused(source) => CompactError::from(source),
             InstallFailure::Unknown(source) => CompactError::Unknown(source),
@@ -181,17 +211,19 @@ impl Compactor {
         left_over: Vec<RemoveJob<Directory>>,
         segment: &SegmentUse,
     ) -> Result<Outcome, CompactError> {
-        blocking(move || left_over.iter().try_for_each(RemoveJob::run))
+        self.port
+            .blocking(move || left_over.iter().try_for_each(RemoveJob::run))
             .await
             .map_err(CompactError::Unknown)?;
         let mut reader = reader_of(segment);
         loop {
             let disk = Arc::clone(&self.disk);
-            let (read, slice) = blocking(move || {
-                let slice = reader.read(&*disk);
-                (reader, slice)
-            })
-            .await;
+            let (read, slice) = self
+                .paced(move |bytes| {
+                    let slice = reader.read(&*disk, bytes);
+                    (reader, slice)
+                })
+                .await;
             reader = read;
             let Some(slice) = slice? else {
                 return Ok(Outcome::CleanedUp);
@@ -200,6 +232,18 @@ impl Compactor {
                 self.ask(relocations(records, self.cores)).await;
             }
         }
+    }
+
+    /// Does a slice of `work` on another thread, then rests there.
+    async fn paced<T: Send + 'static>(&self, work: impl FnOnce(u32) -> T + Send + 'static) -> T {
+        let Pace { slice_bytes, rest } = self.port.inquiries().pace();
+        let slice = move || {
+            let began = Instant::now();
+            let result = work(slice_bytes);
+            thread::sleep(began.elapsed() * rest);
+            result
+        };
+        self.port.blocking(slice).await
     }
 
     /// Live bytes of each segment, over all shards.
@@ -329,8 +373,4 @@ fn by_core<T>(
 
 fn owner(record: &SliceRecord, cores: u16) -> CoreId {
     CoreId::owner(record.id.placement(), cores)
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    glommio::executor().spawn_blocking(work).await
 }

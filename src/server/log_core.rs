@@ -46,6 +46,10 @@ pub struct LogPort {
     synced: Alarm,
     /// What the task waits for.
     waits_for: Cell<WaitsFor>,
+    /// How many threads work for the task and what goes on beside it.
+    threads: Cell<usize>,
+    /// When the task wants to go on whatever happens.
+    due: Cell<Option<Instant>>,
     /// Wakes the log task.
     work: Alarm,
     /// Wakes the core's loop.
@@ -82,6 +86,8 @@ impl LogPort {
             sync: RefCell::default(),
             synced: Alarm::default(),
             waits_for: Cell::new(WaitsFor::Executor),
+            threads: Cell::new(0),
+            due: Cell::new(None),
             work: Alarm::default(),
             core,
         }
@@ -98,6 +104,31 @@ impl LogPort {
         self.waits_for.get() == WaitsFor::Executor
             || matches!(*self.sync.borrow(), PortSync::Done(_))
             || (self.is_synced() && !self.submitted.borrow().is_empty())
+    }
+
+    /// Whether a thread works for the task: that it is done is seen only by an executor
+    /// that has nothing else to run.
+    pub fn waits_for_thread(&self) -> bool {
+        self.threads.get() > 0
+    }
+
+    /// Wakes the task when it is time: on a core that is never idle its timers stand still.
+    pub fn look_at_clock(&self, now: Instant) {
+        if self.due.get().is_some_and(|due| due <= now) {
+            self.due.set(None);
+            self.work.raise();
+        }
+    }
+
+    /// Does `work` on another thread.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        self.threads.update(|threads| threads + 1);
+        let result = glommio::executor().spawn_blocking(work).await;
+        self.threads.update(|threads| threads - 1);
+        result
     }
 
     /// Whether no sync is asked for or under way.
@@ -285,7 +316,7 @@ impl LogCore {
             let Ok(job) = self.rounds.begin_roll(draft_bytes, room) else {
                 return false;
             };
-            let rolled = glommio::executor().spawn_blocking(move || job.run()).await;
+            let rolled = self.port.blocking(move || job.run()).await;
             let is_full = matches!(rolled.segment, Err(RollError::Full { .. }));
             if !is_full || !self.may_make_room() {
                 break self.rounds.finish_roll(rolled);
@@ -374,9 +405,10 @@ impl LogCore {
 
     fn begin_spare(&mut self) {
         if let Some(job) = self.rounds.writer().begin_spare() {
+            let port = Rc::clone(&self.port);
             self.spare.begin(
                 &self.port,
-                glommio::executor().spawn_blocking(move || job.run()),
+                async move { port.blocking(move || job.run()).await },
             );
         }
     }
@@ -510,6 +542,12 @@ impl LogCore {
     }
 
     async fn wait_for_compaction(&mut self) {
+        self.port.inquiries.set_urgent(true);
+        self.wait_for_urgent_compaction().await;
+        self.port.inquiries.set_urgent(false);
+    }
+
+    async fn wait_for_urgent_compaction(&mut self) {
         while self.compaction.under_way {
             if self.rounds.writer().is_poisoned() || self.port.closing.get() {
                 return;
@@ -548,15 +586,20 @@ impl LogCore {
         let unsynced = !self.rounds.is_durable();
         if self.fsync == Fsync::Everysec && unsynced && !self.sync.under_way {
             let left = SYNC_INTERVAL.saturating_sub(self.synced_at.elapsed());
-            or(self.wait_for_records(), sleep(left)).await;
-            self.port.waits_for.set(WaitsFor::Executor);
+            self.wait_at_most(left).await;
             self.begin_interval_sync();
         } else if let Some(left) = self.until_compaction_check() {
-            or(self.wait_for_records(), sleep(left)).await;
-            self.port.waits_for.set(WaitsFor::Executor);
+            self.wait_at_most(left).await;
         } else {
             self.wait_for_records().await;
         }
+    }
+
+    async fn wait_at_most(&self, time: Duration) {
+        self.port.due.set(Some(Instant::now() + time));
+        or(self.wait_for_records(), sleep(time)).await;
+        self.port.due.set(None);
+        self.port.waits_for.set(WaitsFor::Executor);
     }
 
     /// The executor's timers and threads may wake the task meanwhile, a little late.
@@ -633,10 +676,7 @@ async fn sync(port: &LogPort, target: SyncTarget<Directory>) -> Result<(), Strin
     let file = target.file;
     let result = match port.closing.get() {
         false => port.sync(file).await,
-        true => {
-            let sync = move || file.sync_data();
-            glommio::executor().spawn_blocking(sync).await
-        }
+        true => port.blocking(move || file.sync_data()).await,
     };
     result.map_err(|error| format!("{}: {error}", target.path.display()))
 }

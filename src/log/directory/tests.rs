@@ -177,7 +177,7 @@ fn a_run_of_files_is_rewritten_as_one() {
     };
     let mut rewrite =
         Rewrite::begin(Arc::clone(&disk), run, writer.appended(), None).expect("there is room");
-    while let Some(slice) = rewrite.read().expect("reads") {
+    while let Some(slice) = rewrite.read(4096).expect("reads") {
         // Records have their own number as version; the even ones are live.
         let live = slice.records().iter().map(|record| {
             let version = record.version;

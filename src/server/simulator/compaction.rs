@@ -15,6 +15,9 @@ use crate::{
     shard::{Finding, Inquiry},
 };
 
+/// Bytes of a slice: a few records.
+const SLICE_BYTES: u32 = 4096;
+
 /// Records that owners are asked about at once.
 const CHUNK_RECORDS: usize = 3;
 
@@ -122,16 +125,18 @@ impl World {
                     Err(_) => Compaction::Idle,
                 }
             }
-            Compaction::Reading(mut rewrite) => match rewrite.read().expect("it is whole") {
-                Some(slice) => {
-                    let versions = Vec::new();
-                    self.ask_chunk(rewrite, slice, versions)
+            Compaction::Reading(mut rewrite) => {
+                match rewrite.read(SLICE_BYTES).expect("it is whole") {
+                    Some(slice) => {
+                        let versions = Vec::new();
+                        self.ask_chunk(rewrite, slice, versions)
+                    }
+                    None => Compaction::Copied {
+                        rewrite,
+                        barrier: self.server.rounds.writer().appended(),
+                    },
                 }
-                None => Compaction::Copied {
-                    rewrite,
-                    barrier: self.server.rounds.writer().appended(),
-                },
-            },
+            }
             Compaction::Asking {
                 rewrite,
                 slice,
@@ -209,7 +214,10 @@ impl World {
     }
 
     fn tell_next(&mut self, mut reader: SliceReader) -> Compaction {
-        match reader.read(&*self.server.disk).expect("it is whole") {
+        match reader
+            .read(&*self.server.disk, SLICE_BYTES)
+            .expect("it is whole")
+        {
             Some(slice) => self.tell_chunk(reader, slice, 0),
             None => Compaction::Idle,
         }
