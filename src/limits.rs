@@ -54,6 +54,18 @@ pub const BATCH_OPS_MAX: usize = 10_000;
 /// but the first is there whatever its size.
 pub const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Milliseconds that a document may be given to live, 100 years (400 beyond).
+pub const TTL_MS_MAX: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
+/// The last moment that a document may be given to expire at, in milliseconds since 1970: the end
+/// of the year 9999 (400 beyond).
+pub const EXPIRES_AT_MS_MAX: u64 = 253_402_300_799_999;
+/// Expired documents that a core removes in one turn without being asked for them.
+pub const EXPIRY_SWEEP_MAX: usize = 512;
+/// Milliseconds after the log refused a record before expired documents are removed again.
+pub const EXPIRY_RETRY_MS: u64 = 1_000;
+/// Expired documents that one core steps over for one page of a listing; a page ends there.
+pub const LIST_EXPIRED_MAX: usize = 4_096;
+
 /// Requests of one connection that may be in flight before it is no longer read.
 pub const PIPELINE_MAX: usize = 128;
 /// Milliseconds of a core's turn after which a connection's further requests wait for the next one.

@@ -26,6 +26,8 @@ pub struct Page {
     pub entries: Vec<Listed>,
     /// Whether there are more after the last one.
     pub more: bool,
+    /// Which id the page ends at, if not at that of the last entry: no entry is after it.
+    pub end: Option<Id>,
 }
 
 /// A document that exists.
@@ -56,11 +58,18 @@ impl Listing {
         let mut merged = Page::default();
         for page in pages {
             // Whatever a shard left out comes after all that it could give to this page.
-            assert!(page.entries.len() == self.limit || !page.more);
+            assert!(page.entries.len() == self.limit || !page.more || page.end.is_some());
             merged.more |= page.more;
             merged.entries.extend(page.entries);
+            merged.end = match (merged.end, page.end) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
         }
         merged.entries.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        if let Some(end) = &merged.end {
+            merged.entries.retain(|entry| entry.id < *end);
+        }
         merged.cut(self.limit);
         merged
     }
@@ -81,8 +90,22 @@ impl Page {
 
     /// Leaves out all but the first `count` documents.
     pub fn cut(&mut self, count: usize) {
-        self.more |= self.entries.len() > count;
-        self.entries.truncate(count);
+        if self.entries.len() > count {
+            self.entries.truncate(count);
+            (self.more, self.end) = (true, None);
+        }
+    }
+
+    /// Ends the page at `id`, which is not on it, although there may be more after it.
+    pub fn end_at(&mut self, id: Id) {
+        (self.more, self.end) = (true, Some(id));
+    }
+
+    /// The id after which the next page begins; `None`: this is the last one.
+    #[must_use]
+    pub fn next(&self) -> Option<&Id> {
+        let last = self.entries.last().map(|entry| &entry.id);
+        self.end.as_ref().or(last).filter(|_| self.more)
     }
 }
 
@@ -98,6 +121,7 @@ mod tests {
         Page {
             entries: entries.collect(),
             more,
+            end: None,
         }
     }
 
@@ -118,6 +142,36 @@ mod tests {
         assert_eq!(cut, page(&[1, 5, 7], true));
         let further = merge(&[page(&[1, 2, 3], true), page(&[], false)]);
         assert_eq!(further, page(&[1, 2, 3], true));
+    }
+
+    #[test]
+    fn a_page_that_ends_early_goes_on_from_there() {
+        let ended = |ids: &[i64], end: i64| {
+            let mut page = page(ids, false);
+            page.end_at(Id::Integer(end));
+            page
+        };
+        let next = |pages: &[Page]| {
+            let merged = listing(None, None, 3).merge(pages.to_vec());
+            let ids: Vec<_> = merged
+                .entries
+                .iter()
+                .map(|entry| entry.id.clone())
+                .collect();
+            (ids, merged.next().cloned())
+        };
+        let ids = |ids: &[i64]| ids.iter().copied().map(Id::Integer).collect::<Vec<_>>();
+        let at = |id| Some(Id::Integer(id));
+        // What other shards have after it is on the next page.
+        let pages = [ended(&[1], 5), page(&[2, 6, 7], true)];
+        assert_eq!(next(&pages), (ids(&[1, 2]), at(5)));
+        // The shard that came least far decides, also when it has nothing to show.
+        let pages = [ended(&[1], 5), ended(&[], 0), page(&[2], false)];
+        assert_eq!(next(&pages), (ids(&[]), at(0)));
+        // A full page ends with its last entry.
+        let pages = [ended(&[1, 2], 9), page(&[3, 4, 5], false)];
+        assert_eq!(next(&pages), (ids(&[1, 2, 3]), at(3)));
+        assert_eq!(next(&[page(&[1], false)]), (ids(&[1]), None));
     }
 
     #[test]

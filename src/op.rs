@@ -5,6 +5,7 @@
 //! by the simulator.
 
 mod edit;
+mod expiry;
 
 use std::fmt;
 
@@ -13,6 +14,7 @@ use bytes::Bytes;
 pub use edit::{
     Absent, Attempt, Edit, EditRefusal, EditResult, Edited, Increment, PatchStep, Pointer, Shows,
 };
+pub use expiry::{Expires, Expiry, Ttl};
 
 use crate::id::Id;
 
@@ -137,6 +139,8 @@ pub enum Op {
         condition: Option<Box<Condition>>,
         /// Who chose `id`.
         chosen: Chosen,
+        /// When the document ends by itself.
+        expires: Expires,
     },
     /// Changes the document by what it is at that moment.
     Edit {
@@ -177,6 +181,8 @@ pub enum Outcome {
         document: Bytes,
         /// Its version.
         version: Version,
+        /// How long it still had when it was read; `None`: it does not expire.
+        ttl: Option<Ttl>,
     },
     /// There is no such document.
     Missing,
@@ -212,6 +218,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// How long the document that was found still had; `None`: none was, or it does not expire.
+    #[must_use]
+    pub fn ttl(&self) -> Option<Ttl> {
+        match self {
+            Outcome::Found { ttl, .. } => *ttl,
+            _ => None,
+        }
+    }
+
     /// The position of a write in the log: its record has that number. When nothing had to be
     /// written, it is that of a later record, or that of the one that is there.
     #[must_use]

@@ -11,7 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("allocator", &[]),
     ("limits", &[]),
     ("id", &["limits"]),
-    ("op", &["id"]),
+    ("op", &["limits", "id"]),
     ("listing", &["id"]),
     ("config", &["limits"]),
     ("http", &["limits", "op"]),

@@ -15,6 +15,7 @@ pub fn run(meter: &Meter) {
     let found = Outcome::Found {
         document: Bytes::from_static(&[b'7'; 100]),
         version: Version(123_456),
+        ttl: None,
     };
     respond(meter, "http respond: 200, 100 bytes", &found);
     respond(meter, "http respond: 404", &Outcome::Missing);

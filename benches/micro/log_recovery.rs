@@ -41,7 +41,13 @@ pub fn run(meter: &Meter) {
         let began = Instant::now();
         let found = survey(&*disk).expect("a whole log");
         scan_all(&*disk, &found, &mut |record, at| {
-            shard.restore_put(&record.id.to_id(), record.version, at, record.document);
+            shard.restore_put(
+                &record.id.to_id(),
+                record.version,
+                at,
+                record.document,
+                None,
+            );
         })
         .expect("a whole log");
         began.elapsed()

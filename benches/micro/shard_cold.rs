@@ -11,7 +11,7 @@ use oxdaas::{
     id::Id,
     limits::BODY_BYTES_MAX_DEFAULT,
     log::{Location, Lsn, SegmentNumber},
-    op::{Chosen, Op},
+    op::{Chosen, Expires, Op},
     shard::{Place, Rules, Settled, Shard},
 };
 
@@ -89,6 +89,7 @@ pub fn put(id: Id, color: &'static str) -> Op {
         document,
         condition: None,
         chosen: Chosen::ByClient,
+        expires: Expires::Never,
     }
 }
 

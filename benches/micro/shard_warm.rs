@@ -58,6 +58,7 @@ fn multiples(meter: &Meter) {
             Version(u64::from(n) + 1),
             location,
             b"{\"color\":\"blue\"}",
+            None,
         );
     }
     let mut n = 0;

@@ -7,6 +7,7 @@ use super::{
     BodyMode, Code, Element, Gathering, Plan, Problem,
     body::{document_within, json_body, json_id, pick_only},
     edit::absent_under,
+    expiry::json_expires,
     increment::increment_with,
     json::utf8,
     json_patch::steps,
@@ -94,8 +95,15 @@ fn operation(raw: &str, body: &str) -> Result<(Element, ElementFace), Problem> {
             Ok((Element::Run(Op::Get { id }), ElementFace::Get { condition }))
         }
         b"put" => {
-            let [id, data, conditions @ ..] =
-                pick_only(fields, ["id", "data", "if_match", "if_none_match"], "put")?;
+            let names = [
+                "id",
+                "data",
+                "ttl",
+                "expires_at",
+                "if_match",
+                "if_none_match",
+            ];
+            let [id, data, ttl, expires_at, conditions @ ..] = pick_only(fields, names, "put")?;
             let id = id.map_or(Ok(None), json_id)?;
             let data = data.ok_or_else(|| {
                 Problem::new(
@@ -104,6 +112,7 @@ fn operation(raw: &str, body: &str) -> Result<(Element, ElementFace), Problem> {
                 )
             })?;
             let document = document_within(body, data)?;
+            let expires = json_expires([ttl, expires_at])?;
             let condition = condition(conditions)?;
             let element = match id {
                 Some(id) => Element::Run(Op::Put {
@@ -111,6 +120,7 @@ fn operation(raw: &str, body: &str) -> Result<(Element, ElementFace), Problem> {
                     document,
                     condition,
                     chosen: Chosen::ByClient,
+                    expires,
                 }),
                 None if condition.is_some() => {
                     return Err(Problem::new(
@@ -118,7 +128,7 @@ fn operation(raw: &str, body: &str) -> Result<(Element, ElementFace), Problem> {
                         "a document whose id is chosen is new; leave if_match and if_none_match out",
                     ));
                 }
-                None => Element::Create { document },
+                None => Element::Create { document, expires },
             };
             Ok((element, ElementFace::Put))
         }

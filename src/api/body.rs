@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Code, Problem,
+    expiry::json_expires,
     json::{minify, minify_valid, utf8},
     problem::ExtraFields,
     visit::{VisitError, members, unquote},
@@ -13,6 +14,7 @@ use super::{
 use crate::{
     http::{Coding, Field, Request, gunzip},
     id::{Id, IdError},
+    op::Expires,
 };
 
 /// What `POST /api` stores.
@@ -22,6 +24,8 @@ pub(super) struct Envelope {
     pub id: Option<Id>,
     /// The document, minified.
     pub document: Bytes,
+    /// When it ends by itself.
+    pub expires: Expires,
 }
 
 /// The body of a request that must have one, in a declared form that is JSON, its coding undone.
@@ -122,13 +126,13 @@ pub(super) fn document(request: &Request<'_>) -> Result<Bytes, Problem> {
         .map_err(|error| Problem::bad_json(&error))
 }
 
-/// Reads the body of `POST /api`, `{"id":..., "data":...}`.
+/// Reads the body of `POST /api`, `{"id":..., "data":..., "ttl":...}`.
 ///
 /// # Errors
 /// 400 names what is wrong with the body or its fields.
 pub(super) fn envelope(body: &[u8]) -> Result<Envelope, Problem> {
     let body = utf8(body).map_err(|error| Problem::bad_json(&error))?;
-    let [id, data] = pick(body, ["id", "data"], "the body")?;
+    let [id, data, ttl] = pick(body, ["id", "data", "ttl"], "the body")?;
     let id = id.map_or(Ok(None), json_id)?;
     let data = data.ok_or_else(|| {
         Problem::new(
@@ -137,7 +141,12 @@ pub(super) fn envelope(body: &[u8]) -> Result<Envelope, Problem> {
         )
     })?;
     let document = document_within(body, data)?;
-    Ok(Envelope { id, document })
+    let expires = json_expires([ttl, None])?;
+    Ok(Envelope {
+        id,
+        document,
+        expires,
+    })
 }
 
 /// The document `data`, a valid part of the valid text `body`.

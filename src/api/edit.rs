@@ -64,7 +64,7 @@ fn result(
     let document = document
         .map(|text| str::from_utf8(text).expect("a stored document was checked to be UTF-8"));
     let edited = match edit {
-        Edit::Replace(document) => Some(Edited {
+        Edit::Replace { document, .. } => Some(Edited {
             document: document.clone(),
             shown: Bytes::new(),
         }),

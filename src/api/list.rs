@@ -108,11 +108,11 @@ pub fn render_documents(
 ) {
     let mut body = b"{\"docs\":[".to_vec();
     for (entry, outcome) in page.entries.iter().zip(outcomes) {
-        if let Outcome::Found { document, .. } = outcome {
+        if let Outcome::Found { document, ttl, .. } = outcome {
             if !body.ends_with(b"[") {
                 body.push(b',');
             }
-            write_document(&entry.id, document, &mut body);
+            write_document(&entry.id, document, *ttl, &mut body);
         }
     }
     write_end(page, &mut body);
@@ -122,13 +122,13 @@ pub fn render_documents(
 /// Ends the list of a page and gives the cursor of the next.
 fn write_end(page: &Page, body: &mut Vec<u8>) {
     body.extend_from_slice(b"],\"after\":");
-    match page.entries.last() {
-        Some(last) if page.more => {
+    match page.next() {
+        Some(last) => {
             body.push(b'"');
-            body.extend_from_slice(cursor::encode(&last.id).as_bytes());
+            body.extend_from_slice(cursor::encode(last).as_bytes());
             body.push(b'"');
         }
-        _ => body.extend_from_slice(b"null"),
+        None => body.extend_from_slice(b"null"),
     }
     body.push(b'}');
 }

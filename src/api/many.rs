@@ -9,7 +9,7 @@ use crate::{
     http::Status,
     id::Id,
     limits::GET_IDS_MAX,
-    op::{Condition, Op, Outcome, Version},
+    op::{Condition, Op, Outcome, Ttl, Version},
 };
 
 /// How the outcomes of many operations are answered.
@@ -130,7 +130,7 @@ fn separate(place: usize, out: &mut Vec<u8>) {
 /// Appends the document that was read, or what stands in its place.
 fn write_read(id: &Id, outcome: &Outcome, out: &mut Vec<u8>) {
     let code = match outcome {
-        Outcome::Found { document, .. } => return write_document(id, document, out),
+        Outcome::Found { document, ttl, .. } => return write_document(id, document, *ttl, out),
         Outcome::Missing => Code::NotFound.text(),
         Outcome::Refused(refusal) => Problem::from(*refusal).code,
         other => unreachable!("{other:?} is no outcome of a read"),
@@ -143,12 +143,21 @@ fn write_read(id: &Id, outcome: &Outcome, out: &mut Vec<u8>) {
 }
 
 /// Appends a document as an element of a list.
-pub(super) fn write_document(id: &Id, document: &[u8], out: &mut Vec<u8>) {
+pub(super) fn write_document(id: &Id, document: &[u8], ttl: Option<Ttl>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"id\":");
     out.extend_from_slice(&id_json(id));
     out.extend_from_slice(b",\"data\":");
     out.extend_from_slice(document);
+    write_ttl(ttl, out);
     out.push(b'}');
+}
+
+/// Appends the member that tells how long a document still has, if it expires.
+fn write_ttl(ttl: Option<Ttl>, out: &mut Vec<u8>) {
+    if let Some(ttl) = ttl {
+        out.extend_from_slice(b",\"ttl\":");
+        out.extend_from_slice(ttl.to_string().as_bytes());
+    }
 }
 
 /// Appends the result of one operation of a batch: the status that it would have alone, and
@@ -173,6 +182,7 @@ struct ElementResult<'a> {
     id: &'a Id,
     etag: Option<Version>,
     shown: Option<Member<'a>>,
+    ttl: Option<Ttl>,
 }
 
 /// A name that needs no escapes, and a JSON text.
@@ -193,16 +203,19 @@ fn result<'a>(
     };
     let (status, etag, shown) = match (face, outcome) {
         (_, Outcome::ConditionFailed) => return Err(Problem::precondition_failed()),
-        (ElementFace::Get { condition }, Outcome::Found { document, version }) => {
-            match read_verdict(condition.as_deref(), *version) {
-                ReadVerdict::Shown => {
-                    let data: Member<'a> = ("data", &document[..]);
-                    (Status::Ok, Some(*version), Some(data))
-                }
-                ReadVerdict::NotModified => (Status::NotModified, Some(*version), None),
-                ReadVerdict::Failed => return Err(Problem::precondition_failed()),
+        (
+            ElementFace::Get { condition },
+            Outcome::Found {
+                document, version, ..
+            },
+        ) => match read_verdict(condition.as_deref(), *version) {
+            ReadVerdict::Shown => {
+                let data: Member<'a> = ("data", &document[..]);
+                (Status::Ok, Some(*version), Some(data))
             }
-        }
+            ReadVerdict::NotModified => (Status::NotModified, Some(*version), None),
+            ReadVerdict::Failed => return Err(Problem::precondition_failed()),
+        },
         (_, Outcome::Missing) => return Err(Problem::not_found(id)),
         (
             ElementFace::Put,
@@ -237,6 +250,7 @@ fn result<'a>(
         id,
         etag,
         shown,
+        ttl: outcome.ttl(),
     })
 }
 
@@ -256,6 +270,7 @@ impl ElementResult<'_> {
             out.extend_from_slice(b"\":");
             out.extend_from_slice(value);
         }
+        write_ttl(self.ttl, out);
         out.push(b'}');
     }
 }

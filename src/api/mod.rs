@@ -16,6 +16,7 @@ mod describe;
 mod durability;
 mod edit;
 mod equality;
+mod expiry;
 mod increment;
 mod json;
 mod json_patch;

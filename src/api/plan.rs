@@ -12,6 +12,7 @@ use super::{
     changes::plan_changes,
     command::{command, given_twice},
     edit::patch_of,
+    expiry::{out_of_place, query_expires},
     increment::increment_of,
     list::{ListRender, plan_documents},
     many::ManyRender,
@@ -25,7 +26,7 @@ use crate::{
     http::{EntityTags, Field, Method, Request, decode_segment, query_pairs},
     id::Id,
     listing::Listing,
-    op::{Chosen, Condition, Edit, Op, Shows},
+    op::{Chosen, Condition, Edit, Expires, Op, Shows},
 };
 
 /// What the server must do for a request.
@@ -45,6 +46,8 @@ pub enum Plan {
     Create {
         /// Valid JSON without insignificant white space.
         document: Bytes,
+        /// When it ends by itself.
+        expires: Expires,
         /// How its outcome is answered.
         render: Render,
     },
@@ -90,6 +93,8 @@ pub enum Element {
     Create {
         /// Valid JSON without insignificant white space.
         document: Bytes,
+        /// When it ends by itself.
+        expires: Expires,
     },
 }
 
@@ -127,13 +132,22 @@ pub enum Answer {
 /// The [`Problem`] to answer with; nothing is to be done.
 pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
     let route = Route::of(request.path)?;
+    let expires = request.query.map_or(Ok(Expires::Never), query_expires)?;
+    if expires != Expires::Never
+        && !matches!(
+            (route, request.method),
+            (Route::Document(_), Method::Put) | (Route::Documents, Method::Post)
+        )
+    {
+        return Err(out_of_place());
+    }
     match (route, request.method) {
         (Route::Document(segment), Method::Get | Method::Head) => get_document(request, segment),
-        (Route::Document(segment), Method::Put) => put_document(request, segment),
+        (Route::Document(segment), Method::Put) => put_document(request, segment, expires),
         (Route::Document(segment), Method::Patch) => patch_document(request, segment),
         (Route::Document(segment), Method::Delete) => delete_document(request, segment),
         (Route::Increment(segment), Method::Post) => increment_document(request, segment),
-        (Route::Documents, Method::Post) => create_document(request),
+        (Route::Documents, Method::Post) => create_document(request, expires),
         (Route::Documents, Method::Get | Method::Head) => plan_documents(request),
         (Route::Changes, Method::Get | Method::Head) => plan_changes(request),
         (Route::Batch, Method::Post) => plan_batch(request),
@@ -174,7 +188,7 @@ fn get_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
     })
 }
 
-fn put_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
+fn put_document(request: &Request<'_>, segment: &str, expires: Expires) -> Result<Plan, Problem> {
     let id = path_id(segment)?;
     // RFC 9110, section 14.5: taking a part for the whole would destroy the rest.
     if request.fields.has(Field::ContentRange) {
@@ -192,11 +206,12 @@ fn put_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
             document,
             condition,
             chosen: Chosen::ByClient,
+            expires,
         },
         // What is stored may be another way to write an equal document.
         Returned::Representation => Op::Edit {
             id: id.clone(),
-            edit: Edit::Replace(document),
+            edit: Edit::Replace { document, expires },
             condition,
             shows: Shows::Document,
         },
@@ -255,7 +270,7 @@ fn delete_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem
     })
 }
 
-fn create_document(request: &Request<'_>) -> Result<Plan, Problem> {
+fn create_document(request: &Request<'_>, expires: Expires) -> Result<Plan, Problem> {
     holds_of_nothing(condition(request)?)?;
     let document = document(request)?;
     let returned = Returned::of(request);
@@ -264,6 +279,7 @@ fn create_document(request: &Request<'_>) -> Result<Plan, Problem> {
     };
     Ok(Plan::Create {
         document,
+        expires,
         render: Render::new(request, None, face).returning(returned),
     })
 }
@@ -287,7 +303,7 @@ fn get_api(request: &Request<'_>) -> Result<Plan, Problem> {
 fn post_api(request: &Request<'_>) -> Result<Plan, Problem> {
     let envelope = envelope(&json_body(request)?)?;
     let condition = condition(request)?;
-    let document = envelope.document;
+    let (document, expires) = (envelope.document, envelope.expires);
     let face = Face::ApiPost {
         document: document.clone(),
     };
@@ -299,12 +315,17 @@ fn post_api(request: &Request<'_>) -> Result<Plan, Problem> {
                 document,
                 condition,
                 chosen: Chosen::ByClient,
+                expires,
             },
             render,
         }),
         None => {
             holds_of_nothing(condition)?;
-            Ok(Plan::Create { document, render })
+            Ok(Plan::Create {
+                document,
+                expires,
+                render,
+            })
         }
     }
 }

@@ -155,6 +155,7 @@ pub fn render(
 ) {
     let mut reply = Reply::new(render.body_mode, context, out);
     reply.head.log_position = outcome.position();
+    reply.head.expires_in = outcome.ttl();
     let id = || {
         let id = render.id.as_ref().or(chosen);
         id.expect("the client named an id, or the server chose one")
@@ -162,7 +163,12 @@ pub fn render(
     match (&render.face, outcome) {
         (_, Outcome::Refused(refusal)) => reply.problem(&Problem::from(*refusal)),
         (_, Outcome::ConditionFailed) => reply.problem(&Problem::precondition_failed()),
-        (Face::Document { condition, part }, Outcome::Found { document, version }) => {
+        (
+            Face::Document { condition, part },
+            Outcome::Found {
+                document, version, ..
+            },
+        ) => {
             reply.head.etag = Some(*version);
             match read_verdict(condition.as_deref(), *version) {
                 ReadVerdict::Shown => match part {
@@ -426,6 +432,7 @@ impl<'a, 'o> Reply<'a, 'o> {
     }
 
     pub(super) fn problem(mut self, problem: &Problem) {
+        self.head.expires_in = None;
         self.head.allow = problem.allow;
         self.head.retry_after_s = problem.retry_after_s;
         self.head.extra = problem.extra;

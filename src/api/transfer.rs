@@ -1,4 +1,5 @@
 //! Lines of documents, `{"id":ID,"data":DOCUMENT}`: what `import` takes and `export` writes.
+//! A document that expires has `ttl` or `expires_at` beside them, as a put of a batch does.
 //!
 //! A line is checked here as the server will check it, so that a line that is wrong is known
 //! by its number before anything is sent. What it holds is sent as it is.
@@ -8,11 +9,12 @@ use serde::Deserialize;
 use super::{
     Code, Problem,
     body::json_id,
+    expiry::json_expires,
     json::{JsonError, minify_valid, utf8},
     render::id_json,
     visit::{VisitError, members, unquote},
 };
-use crate::id::Id;
+use crate::{id::Id, op::Expiry};
 
 /// A line that the server will take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,13 +52,16 @@ impl<'t> Line<'t> {
     pub fn read(text: &'t [u8]) -> Result<Line<'t>, Problem> {
         let text = utf8(text).map_err(|error| no_json(&error))?;
         let (mut id, mut data, mut fault) = (None, None, None);
+        let (mut ttl, mut expires_at) = (None, None);
         let visited = members(text, |raw_key, value| {
             let slot = match unquote(raw_key).as_ref() {
                 b"id" => &mut id,
                 b"data" => &mut data,
+                b"ttl" => &mut ttl,
+                b"expires_at" => &mut expires_at,
                 _ => {
                     fault = Some(format!(
-                        "a line takes no member {raw_key}; it has id and data alone"
+                        "a line takes no member {raw_key}; it has id and data, and perhaps ttl or expires_at"
                     ));
                     return;
                 }
@@ -77,6 +82,7 @@ impl<'t> Line<'t> {
         }
         let data = data.ok_or_else(|| Problem::new(Code::MissingField, "data is missing"))?;
         minify_valid(data).map_err(|error| no_json(&error))?;
+        json_expires([ttl, expires_at])?;
         Ok(Line {
             id: id.map_or(Ok(None), json_id)?,
             data,
@@ -85,11 +91,15 @@ impl<'t> Line<'t> {
 }
 
 /// Appends the line of a document, its line feed included.
-pub fn write_line(id: &Id, document: &[u8], out: &mut Vec<u8>) {
+pub fn write_line(id: &Id, document: &[u8], expiry: Option<Expiry>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"id\":");
     out.extend_from_slice(&id_json(id));
     out.extend_from_slice(b",\"data\":");
     out.extend_from_slice(document);
+    if let Some(expiry) = expiry {
+        out.extend_from_slice(b",\"expires_at\":");
+        out.extend_from_slice(expiry.to_string().as_bytes());
+    }
     out.extend_from_slice(b"}\n");
 }
 
@@ -156,6 +166,15 @@ mod tests {
             r#"{"\u0069d":"a\"b/\u00fc","data":0}"#,
             Ok((Some(name), "0")),
         );
+        check(r#"{"id":7,"data":1,"ttl":0.5}"#, Ok((seven(), "1")));
+        check(
+            r#"{"expires_at":1e9,"id":7,"data":1}"#,
+            Err(("bad_request", "expires_at")),
+        );
+        check(
+            r#"{"id":7,"data":1,"ttl":0}"#,
+            Err(("bad_request", "ttl is not")),
+        );
         check(r#"{"id":7}"#, Err(("missing_field", "data")));
         check(r#"{"id":7,"data":1,"x":2}"#, Err(("bad_request", "\"x\"")));
         check(r#"{"id":7,"id":8,"data":1}"#, Err(("bad_request", "twice")));
@@ -172,10 +191,20 @@ mod tests {
     fn what_is_written_is_read_again() {
         let mut out = Vec::new();
         let id = Id::Name("q\"\\ \u{2028}".into());
-        write_line(&id, br#"{"n":1e400,"s":"\u00fc\/"}"#, &mut out);
+        write_line(&id, br#"{"n":1e400,"s":"\u00fc\/"}"#, None, &mut out);
         let line = Line::read(&out).expect("its own line");
         assert_eq!(line.id, Some(id));
         assert_eq!(line.data, r#"{"n":1e400,"s":"\u00fc\/"}"#);
+        out.clear();
+        write_line(
+            &Id::Integer(7),
+            b"1",
+            Expiry::asked(1_790_000_000_050),
+            &mut out,
+        );
+        let expected = br#"{"id":7,"data":1,"expires_at":1790000000.050}"#;
+        assert_eq!(out.trim_ascii_end(), expected);
+        assert!(Line::read(&out).is_ok());
         let mut body = Vec::new();
         write_batch([b"1".as_slice(), b"2"].into_iter(), &mut body);
         assert_eq!(body, br#"{"ops":[{"put":1},{"put":2}]}"#);

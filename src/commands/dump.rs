@@ -9,6 +9,7 @@ use std::{
 use crate::{
     api::id_json,
     log::{Kind, Reader, Record, scan_all, survey},
+    op::Expiry,
 };
 
 /// The options of `dump`.
@@ -59,6 +60,9 @@ fn print(out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
         Kind::Put => {
             out.write_all(b",\"data\":")?;
             out.write_all(record.document)?;
+            if let Some(expiry) = Expiry::of_record(record.expires_at_ms) {
+                write!(out, ",\"expires_at\":{expiry}")?;
+            }
             out.write_all(b"}\n")
         }
         _ => out.write_all(b",\"deleted\":true}\n"),

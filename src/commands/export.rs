@@ -24,6 +24,7 @@ use crate::{
         Kind, Lsn, Reader, RecoveryError, Segments, Successor, Survey, Verdict, scan_all,
         scan_segment, survey,
     },
+    op::Expiry,
 };
 
 /// The options of `export`.
@@ -202,7 +203,8 @@ fn write_segments(
             if record.kind != Kind::Put || !latest.is(&id, record.lsn) {
                 return;
             }
-            write_line(&id, record.document, &mut lines);
+            let expiry = Expiry::of_record(record.expires_at_ms);
+            write_line(&id, record.document, expiry, &mut lines);
             count += 1;
             if lines.len() >= EXPORT_CHUNK_BYTES {
                 let full = std::mem::replace(&mut lines, Vec::with_capacity(EXPORT_CHUNK_BYTES));

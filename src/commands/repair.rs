@@ -39,6 +39,7 @@ struct Kept {
     lsn: Lsn,
     version: Version,
     chosen: bool,
+    expires_at_ms: u64,
     /// `None`: the document is deleted.
     document: Option<Vec<u8>>,
 }
@@ -159,6 +160,7 @@ fn salvage(reader: &Reader) -> io::Result<Salvaged> {
                 lsn: record.lsn,
                 version: record.version,
                 chosen,
+                expires_at_ms: record.expires_at_ms,
                 document,
             };
             group.push((id, kept));
@@ -208,7 +210,7 @@ fn write(new: &Path, salvaged: Salvaged) -> Result<(), String> {
                     Flags::NONE
                 },
                 version: kept.version,
-                expires_at_ms: 0,
+                expires_at_ms: kept.expires_at_ms,
                 id,
                 document: kept.document.as_deref().unwrap_or_default(),
             },

@@ -7,7 +7,7 @@
 use super::etag::write_etag;
 use super::grammar::is_token;
 use super::{Coding, DateField, Persistence, Status};
-use crate::op::{Lsn, Version};
+use crate::op::{Lsn, Ttl, Version};
 
 /// The interim response that lets a client send its body (RFC 9110, section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -60,6 +60,8 @@ pub struct ResponseHead<'a> {
     pub etag: Option<Version>,
     /// `Log-Position`.
     pub log_position: Option<Lsn>,
+    /// `Expires-In`, in seconds.
+    pub expires_in: Option<Ttl>,
     /// `Location`, percent-encoded.
     pub location: Option<&'a str>,
     /// `Allow`.
@@ -84,6 +86,7 @@ impl<'a> ResponseHead<'a> {
             negotiated: None,
             etag: None,
             log_position: None,
+            expires_in: None,
             location: None,
             allow: None,
             retry_after_s: None,
@@ -140,6 +143,9 @@ pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
     }
     if let Some(Lsn(position)) = head.log_position {
         write_number(out, b"Log-Position: ", position);
+    }
+    if let Some(ttl) = head.expires_in {
+        write_field(out, "Expires-In", &ttl.to_string());
     }
     if let Some(location) = head.location {
         write_field(out, "Location", location);

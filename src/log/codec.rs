@@ -240,7 +240,7 @@ pub fn draft_kind(draft: &[u8]) -> Kind {
 ///
 /// # Panics
 /// If `draft` is not exactly one draft.
-pub(super) fn draft_fields(draft: &[u8]) -> Record<'_> {
+pub fn draft_fields(draft: &[u8]) -> Record<'_> {
     assert_eq!(whole_bytes(draft), Some(draft.len()), "one whole draft");
     let header = draft.first_chunk().expect("a whole draft has a header");
     fields(header, draft).expect("a draft is what encode wrote")

@@ -50,8 +50,8 @@ pub(crate) mod memory;
 pub(crate) mod testing;
 
 pub use codec::{
-    Broken, Decoded, RECORD_HEADER_BYTES, decode, draft_kind, drafts, encode, encoded_bytes, group,
-    seal,
+    Broken, Decoded, RECORD_HEADER_BYTES, decode, draft_fields, draft_kind, drafts, encode,
+    encoded_bytes, group, seal,
 };
 pub use directory::{Directory, DirectoryError, create_directory};
 pub use disk::{Disk, Head, InstallError, Installed, Map, Segments};

@@ -5,12 +5,18 @@
 
 use bytes::Bytes;
 
+use super::Expires;
+
 /// A change of a document that depends on what the document is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
-    /// Puts this in the place of the document, or where there is none: valid JSON without
-    /// insignificant white space.
-    Replace(Bytes),
+    /// Puts another document in the place of this one, or where there is none.
+    Replace {
+        /// Valid JSON without insignificant white space.
+        document: Bytes,
+        /// When it ends by itself; other edits leave that as it is.
+        expires: Expires,
+    },
     /// Sets and removes members of objects (RFC 7396).
     Merge {
         /// Valid JSON without insignificant white space.

@@ -17,8 +17,16 @@ use crate::{
         BODY_RATE_BYTES_MIN, LINGER_MS, OUTPUT_BYTES_MAX, STREAM_BYTES_PER_S_MIN,
         STREAM_SEND_MS_MAX,
     },
-    op::{Durability, Outcome},
+    op::{Durability, Expires, Outcome},
 };
+
+/// A document that gets its id from the server.
+#[derive(Clone)]
+pub struct Unplaced {
+    pub document: Bytes,
+    pub expires: Expires,
+    pub durability: Durability,
+}
 
 /// A connection and its exchanges in flight.
 pub struct Connection {
@@ -78,7 +86,7 @@ enum SlotState {
     /// As before, and the server chooses the id: each try takes another one.
     Choosing {
         render: Render,
-        document: (Bytes, Durability),
+        document: Unplaced,
         tries: u32,
         id: Option<Id>,
     },
@@ -191,7 +199,7 @@ impl Connection {
         &mut self,
         render: Render,
         persistence: Persistence,
-        document: (Bytes, Durability),
+        document: Unplaced,
     ) -> u32 {
         self.awaited += 1;
         self.push(
@@ -266,7 +274,7 @@ impl Connection {
     }
 
     /// Notes the id that request `number` tries next, and returns its document for the write.
-    pub fn try_id(&mut self, number: u32, chosen: Id) -> (Bytes, Durability) {
+    pub fn try_id(&mut self, number: u32, chosen: Id) -> Unplaced {
         match &mut self.slot(number).state {
             SlotState::Choosing { document, id, .. } => {
                 *id = Some(chosen);

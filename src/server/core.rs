@@ -216,7 +216,7 @@ impl Core {
     pub fn new(parts: Parts) -> Core {
         let now = Instant::now();
         Core {
-            desk: Desk::new(parts.config.body_bytes_max, unix_second()),
+            desk: Desk::new(parts.config.body_bytes_max, unix_ms() / 1000),
             id: parts.id,
             config: parts.config,
             process: parts.process,
@@ -310,8 +310,9 @@ impl Core {
     fn turn(&mut self, ring: &mut Ring) -> bool {
         let now = Instant::now();
         self.now = now;
+        let unix_ms = unix_ms();
         self.desk
-            .set_time(millis(now - self.started), unix_second());
+            .set_time(millis(now - self.started), unix_ms / 1000);
         if let Some(log) = &self.log {
             log.look_at_clock(now);
         }
@@ -329,6 +330,9 @@ impl Core {
             self.resume_parked();
         }
         worked |= self.step_streams();
+        if self.drain_until.is_none() {
+            worked |= self.shard.sweep(unix_ms);
+        }
         self.hand_over_records();
         if let Some(file) = self.log.as_ref().and_then(|log| log.begin_sync()) {
             ring.sync(file);
@@ -502,8 +506,6 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn unix_second() -> u64 {
-    SystemTime::UNIX_EPOCH
-        .elapsed()
-        .map_or(0, |since| since.as_secs())
+fn unix_ms() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, millis)
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    connection::Stage,
+    connection::{Stage, Unplaced},
     core::{Caller, Core, Waiter},
     desk::Seat,
     gather::Waiting,
@@ -269,11 +269,19 @@ impl Core {
             Ok(Plan::Run { op, render }) => {
                 self.run_op(token, (op, durability), render, persistence);
             }
-            Ok(Plan::Create { document, render }) => {
+            Ok(Plan::Create {
+                document,
+                expires,
+                render,
+            }) => {
                 let number = self.desk.connection(token).await_choice(
                     render,
                     persistence,
-                    (document, durability),
+                    Unplaced {
+                        document,
+                        expires,
+                        durability,
+                    },
                 );
                 self.ask_for_id(Seat { token, number }, 0);
             }
@@ -403,7 +411,11 @@ impl Core {
         let Some(id) = id.map(Id::Integer) else {
             return self.settle(seat, Outcome::Refused(Refusal::IdsExhausted));
         };
-        let (document, durability) = self
+        let Unplaced {
+            document,
+            expires,
+            durability,
+        } = self
             .desk
             .connection(seat.token)
             .try_id(seat.number, id.clone());
@@ -414,6 +426,7 @@ impl Core {
             document,
             condition,
             chosen: Chosen::ByServer,
+            expires,
         };
         if owner != self.id {
             return self.call(owner, Ask::Run(op, durability), Caller::Seat(seat));

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::{
     api::Element,
     id::{CoreId, Id},
-    op::{Chosen, Condition, Op, Outcome, Refusal},
+    op::{Chosen, Condition, Expires, Op, Outcome, Refusal},
 };
 
 /// Operations, in the order in which they were asked.
@@ -23,7 +23,7 @@ pub struct Run {
     /// The places of the wave that is under way.
     wave: Vec<usize>,
     /// Documents that get an id from the server, by their place, until one is found.
-    creates: Vec<(usize, Bytes)>,
+    creates: Vec<(usize, Bytes, Expires)>,
     /// How many ids in a row were in use.
     taken_in_a_row: u32,
 }
@@ -44,7 +44,9 @@ impl Run {
                     run.ids[place] = Some(op.id().clone());
                     run.pending.push((place, op));
                 }
-                Element::Create { document } => run.creates.push((place, document)),
+                Element::Create { document, expires } => {
+                    run.creates.push((place, document, expires));
+                }
             }
         }
         run
@@ -65,7 +67,7 @@ impl Run {
     /// These documents come after all others, so that none gets an id that the request names.
     pub fn give_ids(&mut self, ids: Vec<i64>) {
         let mut given = ids.into_iter().map(Id::Integer);
-        for (place, document) in &self.creates {
+        for (place, document, expires) in &self.creates {
             let Some(id) = given.next() else {
                 self.outcomes[*place] = Some(Outcome::Refused(Refusal::IdsExhausted));
                 continue;
@@ -76,6 +78,7 @@ impl Run {
                 document: document.clone(),
                 condition: Some(Box::new(Condition::absent())),
                 chosen: Chosen::ByServer,
+                expires: *expires,
             };
             self.pending.push((*place, op));
         }
@@ -111,8 +114,9 @@ impl Run {
     /// Ends the wave; whether another one is needed, with [`ids_needed`](Run::ids_needed) ids.
     pub fn end_wave(&mut self) -> bool {
         let outcomes = &self.outcomes;
-        let is_taken =
-            |(place, _): &(usize, Bytes)| outcomes[*place] == Some(Outcome::ConditionFailed);
+        let is_taken = |(place, ..): &(usize, Bytes, Expires)| {
+            outcomes[*place] == Some(Outcome::ConditionFailed)
+        };
         self.creates.retain(is_taken);
         self.taken_in_a_row += 1;
         !self.creates.is_empty()
@@ -144,12 +148,14 @@ mod tests {
             document: Bytes::new(),
             condition: None,
             chosen: Chosen::ByClient,
+            expires: Expires::Never,
         })
     }
 
     fn create() -> Element {
         Element::Create {
             document: Bytes::new(),
+            expires: Expires::Never,
         }
     }
 

@@ -32,6 +32,7 @@ use crate::{
         Writer, repair_tail, scan_all_expecting, survey,
     },
     mesh::{Alarm, Builder, Mesh},
+    op::Expiry,
     shard::{IdSource, Rules, Shard},
 };
 
@@ -276,7 +277,13 @@ fn recover_shard(
         }
         let mut shard = shard.borrow_mut();
         match record.kind {
-            Kind::Put => shard.restore_put(&id, record.version, location, record.document),
+            Kind::Put => shard.restore_put(
+                &id,
+                record.version,
+                location,
+                record.document,
+                Expiry::of_record(record.expires_at_ms),
+            ),
             Kind::Delete => shard.restore_delete(&id),
             Kind::Mark => {}
         }

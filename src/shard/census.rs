@@ -85,7 +85,7 @@ mod tests {
         for n in 1..=3 {
             let version = Version(u64::try_from(n).expect("positive"));
             let offset = u32::try_from(n).expect("positive") * 96;
-            shard.restore_put(&Id::Integer(n), version, at(1, offset), &[b'1'; 40]);
+            shard.restore_put(&Id::Integer(n), version, at(1, offset), &[b'1'; 40], None);
         }
         shard
     }
@@ -109,10 +109,10 @@ mod tests {
     fn usage_follows_the_documents_through_all_that_happens_to_them() {
         let mut shard = shard();
         assert_eq!(usage(&mut shard), [288, 0, 0]);
-        shard.restore_put(&Id::Integer(1), Version(4), at(2, 64), &[b'1'; 41]);
+        shard.restore_put(&Id::Integer(1), Version(4), at(2, 64), &[b'1'; 41], None);
         shard.restore_delete(&Id::Integer(2));
         assert_eq!(usage(&mut shard), [96, 104, 0]);
-        shard.restore_put(&Id::Integer(1), Version(5), at(3, 64), &[b'1'; 41]);
+        shard.restore_put(&Id::Integer(1), Version(5), at(3, 64), &[b'1'; 41], None);
         shard.restore_delete(&Id::Integer(2));
         assert_eq!(usage(&mut shard), [96, 0, 104]);
         relocate(&mut shard, 3, 3, at(2, 64));
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_document_that_changed_meanwhile_stays_where_it_was_written() {
         let mut shard = shard();
-        shard.restore_put(&Id::Integer(1), Version(4), at(2, 64), &[b'1'; 40]);
+        shard.restore_put(&Id::Integer(1), Version(4), at(2, 64), &[b'1'; 40], None);
         shard.restore_delete(&Id::Integer(2));
         relocate(&mut shard, 1, 1, at(3, 64));
         relocate(&mut shard, 2, 2, at(3, 160));

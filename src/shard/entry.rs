@@ -1,16 +1,22 @@
 //! One stored document as the bytes of its slot.
 //!
-//! Layout: version u64, segment u32, offset u32, document length u32, id length
-//! u8 (0: the id is the next 8 bytes as an integer), id, document; little endian.
+//! Layout: version u64, segment u32, offset u32, document length u32 (its highest
+//! bit: it expires), id length u8 (0: the id is the next 8 bytes as an integer), id,
+//! document, and if it expires the moment as u64; little endian.
 
 use crate::{
     id::Id,
+    limits::BODY_BYTES_MAX_CEILING,
     log::{Location, SegmentNumber, encoded_bytes},
-    op::Version,
+    op::{Expiry, Version},
 };
 
 /// version, segment, offset, document length, id length (0: an integer).
 const HEAD_BYTES: usize = 8 + 4 + 4 + 4 + 1;
+/// In the document length: the entry ends with when the document expires.
+const EXPIRES: u32 = 1 << 31;
+
+const _: () = assert!(BODY_BYTES_MAX_CEILING < EXPIRES as usize);
 
 /// One stored document, as it lies in its slot.
 #[derive(Clone, Copy)]
@@ -29,6 +35,7 @@ pub struct NewEntry<'a> {
     pub version: Version,
     pub location: Location,
     pub document: &'a [u8],
+    pub expiry: Option<Expiry>,
 }
 
 impl<'a> Entry<'a> {
@@ -58,8 +65,17 @@ impl<'a> Entry<'a> {
 
     /// How many bytes the document has.
     pub fn document_bytes(self) -> usize {
-        let bytes = u32::from_le_bytes(self.field(16));
+        let bytes = u32::from_le_bytes(self.field(16)) & !EXPIRES;
         usize::try_from(bytes).expect("a document fits memory")
+    }
+
+    /// When the document expires; `None`: never.
+    pub fn expiry(self) -> Option<Expiry> {
+        if u32::from_le_bytes(self.field(16)) & EXPIRES == 0 {
+            return None;
+        }
+        let at = HEAD_BYTES + self.id_bytes().len() + self.document_bytes();
+        Expiry::of_record(u64::from_le_bytes(self.field(at)))
     }
 
     /// The id of the document.
@@ -120,7 +136,8 @@ impl<'a> Key<'a> {
 impl NewEntry<'_> {
     /// How many bytes its slot needs.
     pub fn bytes(&self) -> usize {
-        HEAD_BYTES + Key::of(self.id).bytes() + self.document.len()
+        let expiry_bytes = self.expiry.map_or(0, |_| size_of::<u64>());
+        HEAD_BYTES + Key::of(self.id).bytes() + self.document.len() + expiry_bytes
     }
 
     /// How many bytes its record has in the log.
@@ -134,7 +151,8 @@ impl NewEntry<'_> {
             u32::try_from(self.document.len()).expect("bodies are bounded below 4 GiB");
         out[0..8].copy_from_slice(&self.version.0.to_le_bytes());
         write_location(out, self.location);
-        out[16..20].copy_from_slice(&document_bytes.to_le_bytes());
+        let flag = self.expiry.map_or(0, |_| EXPIRES);
+        out[16..20].copy_from_slice(&(document_bytes | flag).to_le_bytes());
         let key = Key::of(self.id);
         out[20] = match key {
             Key::Integer(_) => 0,
@@ -145,7 +163,12 @@ impl NewEntry<'_> {
             Key::Integer(integer) => id_out.copy_from_slice(&integer.to_le_bytes()),
             Key::Name(name) => id_out.copy_from_slice(name),
         }
-        document_out[..self.document.len()].copy_from_slice(self.document);
+        let (document_out, expiry_out) = document_out.split_at_mut(self.document.len());
+        document_out.copy_from_slice(self.document);
+        if self.expiry.is_some() {
+            let moment = Expiry::in_record(self.expiry).to_le_bytes();
+            expiry_out[..moment.len()].copy_from_slice(&moment);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! What is here was acknowledged, or may be. Writes that are still on their way
 //! to disk are in the queue, and readers never see them.
 
-use std::ops::Bound;
+use std::{collections::BTreeSet, ops::Bound};
 
 use hashbrown::HashTable;
 
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     id::{Id, bucket_hash},
     log::{LiveBytes, Location},
-    op::Version,
+    op::{Expiry, Version},
 };
 
 /// Tables of one index. A table that grows moves all of its entries at once; a
@@ -27,6 +27,8 @@ pub struct Index {
     tables: Box<[HashTable<Slot>]>,
     order: Order,
     slab: Slab,
+    /// The documents that expire, the next one first.
+    expiries: BTreeSet<(Expiry, Slot)>,
     /// What the documents' records take in each segment of the log.
     live: LiveBytes,
     document_count: usize,
@@ -48,6 +50,7 @@ impl Default for Index {
             tables: (0..TABLE_COUNT).map(|_| HashTable::new()).collect(),
             order: Order::default(),
             slab: Slab::default(),
+            expiries: BTreeSet::new(),
             live: LiveBytes::default(),
             document_count: 0,
         }
@@ -70,19 +73,13 @@ impl Index {
         slots.map(|slot| Entry(self.slab.bytes(slot)))
     }
 
-    /// Stores `document` under `id` in place of what was there.
-    pub fn put(&mut self, id: &Id, version: Version, location: Location, document: &[u8]) {
-        let new = NewEntry {
-            id,
-            version,
-            location,
-            document,
-        };
-        match self.place(&new) {
-            Placed::New(slot) => self.order.insert(id, slot, &self.slab),
+    /// Stores the document in place of what was under its id.
+    pub fn put(&mut self, new: &NewEntry<'_>) {
+        match self.place(new) {
+            Placed::New(slot) => self.order.insert(new.id, slot, &self.slab),
             Placed::InPlace => {}
             Placed::Moved { from, to } => {
-                self.order.replace(id, to, &self.slab);
+                self.order.replace(new.id, to, &self.slab);
                 self.slab.remove(from);
             }
         }
@@ -98,6 +95,13 @@ impl Index {
         true
     }
 
+    /// The documents whose time has come at `unix_ms`, the earliest first.
+    pub fn due(&self, unix_ms: u64) -> impl Iterator<Item = Entry<'_>> {
+        let due = self.expiries.iter();
+        let due = due.take_while(move |(expiry, _)| expiry.has_come_at(unix_ms));
+        due.map(|&(_, slot)| Entry(self.slab.bytes(slot)))
+    }
+
     /// Makes room for `count` documents more, so that tables do not grow step by step, each time
     /// moving all they hold; [`end_restore`](Index::end_restore) gives back what was too much.
     pub fn expect_documents(&mut self, count: usize) {
@@ -108,14 +112,8 @@ impl Index {
     }
 
     /// [`put`](Index::put) that leaves the order to [`end_restore`](Index::end_restore).
-    pub fn restore_put(&mut self, id: &Id, version: Version, location: Location, document: &[u8]) {
-        let new = NewEntry {
-            id,
-            version,
-            location,
-            document,
-        };
-        if let Placed::Moved { from, .. } = self.place(&new) {
+    pub fn restore_put(&mut self, new: &NewEntry<'_>) {
+        if let Placed::Moved { from, .. } = self.place(new) {
             self.slab.remove(from);
         }
     }
@@ -178,6 +176,7 @@ impl Index {
         let Index {
             tables,
             slab,
+            expiries,
             live,
             document_count,
             ..
@@ -192,19 +191,25 @@ impl Index {
             // The entry is written first: growing the table hashes it.
             new.write(slab.bytes_mut(slot));
             *document_count += 1;
+            expiries.extend(new.expiry.map(|expiry| (expiry, slot)));
             table.insert_unique(bucket_hash(placement), slot, |&slot| hash_of(slab, slot));
             return Placed::New(slot);
         };
         let from = *held;
         let before = Entry(slab.bytes(from));
         live.remove(before.location().segment, before.record_bytes());
+        if let Some(expiry) = before.expiry() {
+            expiries.remove(&(expiry, from));
+        }
         if slab.fits_exactly(from, new.bytes()) {
             new.write(slab.bytes_mut(from));
+            expiries.extend(new.expiry.map(|expiry| (expiry, from)));
             return Placed::InPlace;
         }
         let to = slab.insert(new.bytes());
         *held = to;
         new.write(slab.bytes_mut(to));
+        expiries.extend(new.expiry.map(|expiry| (expiry, to)));
         Placed::Moved { from, to }
     }
 
@@ -220,6 +225,9 @@ impl Index {
         let entry = Entry(slab.bytes(slot));
         self.live
             .remove(entry.location().segment, entry.record_bytes());
+        if let Some(expiry) = entry.expiry() {
+            self.expiries.remove(&(expiry, slot));
+        }
         self.document_count -= 1;
         Some(slot)
     }
@@ -246,6 +254,21 @@ mod tests {
         segment: SegmentNumber(1),
         offset: 64,
     };
+
+    fn entry<'a>(
+        id: &'a Id,
+        version: Version,
+        document: &'a [u8],
+        expiry: Option<u64>,
+    ) -> NewEntry<'a> {
+        NewEntry {
+            id,
+            version,
+            location: LOCATION,
+            document,
+            expiry: expiry.and_then(Expiry::asked),
+        }
+    }
 
     /// A sequence of numbers below `end` that looks random.
     fn randoms(end: u64) -> impl FnMut() -> u64 {
@@ -274,7 +297,7 @@ mod tests {
                 assert_eq!(index.remove(&id), model.remove(&id).is_some());
             } else {
                 let document = vec![b'x'; usize::try_from(pick % 300).expect("small")];
-                index.put(&id, Version(step), LOCATION, &document);
+                index.put(&entry(&id, Version(step), &document, None));
                 model.insert(id, (step, document));
             }
         }
@@ -287,6 +310,42 @@ mod tests {
             );
             assert_eq!(entry.key().to_id(), *id);
         }
+    }
+
+    #[test]
+    fn what_expires_is_due_in_its_order_and_takes_no_memory_of_others() {
+        let mut index = Index::default();
+        let mut model: BTreeMap<Id, Option<u64>> = BTreeMap::new();
+        let mut random = randoms(1 << 31);
+        for _ in 0..20_000 {
+            let pick = random();
+            let id = id_of(i64::try_from(pick % 500).expect("small"));
+            let expiry = (!pick.is_multiple_of(3)).then(|| 1 + random() % 1_000);
+            match pick % 8 {
+                0 => assert_eq!(index.remove(&id), model.remove(&id).is_some()),
+                _ => {
+                    let document = vec![b'x'; usize::try_from(random() % 60).expect("small")];
+                    index.put(&entry(&id, Version(1), &document, expiry));
+                    assert_eq!(index.get(&id).expect("stored").document(), document);
+                    model.insert(id, expiry);
+                }
+            }
+        }
+        for (id, expiry) in &model {
+            let stored = index.get(id).expect("stored").expiry();
+            assert_eq!(stored, expiry.and_then(Expiry::asked));
+        }
+        for now in [0, 1, 500, 1_000] {
+            let due = |(_, expiry): &(&Id, &Option<u64>)| expiry.is_some_and(|at| at <= now);
+            let expected: BTreeSet<&Id> = model.iter().filter(due).map(|(id, _)| id).collect();
+            let found: Vec<Id> = index.due(now).map(|entry| entry.key().to_id()).collect();
+            assert_eq!(found.iter().collect::<BTreeSet<_>>(), expected, "{now}");
+            assert_eq!(found.len(), expected.len(), "{now}");
+            let moments: Vec<_> = index.due(now).map(Entry::expiry).collect();
+            assert!(moments.is_sorted());
+        }
+        let plain = entry(&Id::Integer(1), Version(1), b"12345", None).bytes();
+        assert_eq!(plain, 21 + 8 + 5);
     }
 
     fn id_of(number: i64) -> Id {
@@ -306,7 +365,7 @@ mod tests {
         let mut index = Index::default();
         let mut model = BTreeSet::new();
         let put = |index: &mut Index, model: &mut BTreeSet<Id>, number: i64, bytes: usize| {
-            index.put(&id_of(number), Version(1), LOCATION, &vec![b'x'; bytes]);
+            index.put(&entry(&id_of(number), Version(1), &vec![b'x'; bytes], None));
             model.insert(id_of(number));
         };
         for phase in 0..6 {
@@ -361,7 +420,7 @@ mod tests {
                 restored.restore_remove(&id_of(number / 5));
             } else {
                 let document = vec![b'x'; usize::try_from(random() % 100).expect("small")];
-                restored.restore_put(&id_of(number), Version(1), LOCATION, &document);
+                restored.restore_put(&entry(&id_of(number), Version(1), &document, None));
             }
         }
         // Alike in their first 8 bytes, and shorter than that.
@@ -374,7 +433,7 @@ mod tests {
             "zz",
             "z",
         ] {
-            restored.restore_put(&Id::Name(name.into()), Version(1), LOCATION, b"1");
+            restored.restore_put(&entry(&Id::Name(name.into()), Version(1), b"1", None));
         }
         assert!(!restored.is_in_order());
         restored.end_restore();
@@ -385,7 +444,7 @@ mod tests {
         assert!(found.is_sorted_by(|a, b| a < b));
         // It goes on from there.
         for number in 0..1_000 {
-            restored.put(&id_of(number), Version(2), LOCATION, b"1");
+            restored.put(&entry(&id_of(number), Version(2), b"1", None));
         }
         assert!(restored.is_in_order());
         restored.order.check(&restored.slab);

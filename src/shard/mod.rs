@@ -7,6 +7,7 @@
 
 mod census;
 mod entry;
+mod expiry;
 mod ids;
 mod index;
 mod list;

@@ -10,18 +10,27 @@
 //!   writer alone; all others see it once it is settled.
 //! - When the log refuses a record, every write queued behind it is refused as
 //!   well: each was judged on a state that will never be.
+//! - Nothing finds a document whose time has come; [`expiry`](super::expiry) says how it ends.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-use super::{Rules, index::Index};
+use super::{
+    Rules,
+    entry::{Entry, NewEntry},
+    expiry::{Sweep, system_unix_ms},
+    index::Index,
+};
 use crate::{
     id::Id,
     limits::UNSETTLED_BYTES_MAX,
     log::{Draft, Flags, Kind, Location, encode},
-    op::{Chosen, Condition, Durability, Edit, Lsn, Op, Outcome, Refusal, Shows, Version},
+    op::{
+        Chosen, Condition, Durability, Edit, Expires, Expiry, Lsn, Op, Outcome, Refusal, Shows,
+        Ttl, Version,
+    },
 };
 
 /// The documents of one core. `W` names who waits for an answer.
@@ -46,6 +55,9 @@ pub struct Shard<W> {
     draft_synced_count: u32,
     rules: Rules,
     edit_work_bytes: u64,
+    /// Milliseconds since 1970; read for documents that expire alone.
+    clock: fn() -> u64,
+    pub(super) sweep: Sweep,
 }
 
 /// Records on their way from a shard to the log, in the order of their writes.
@@ -91,9 +103,16 @@ pub struct Settled {
 /// What a queued write leaves behind, for the operations that come after it.
 struct Latest {
     /// `None`: the document is deleted.
-    state: Option<(Version, Bytes)>,
+    state: Option<Held>,
     /// Queued writes of this id.
     writes: u32,
+}
+
+/// A document as a queued write leaves it.
+struct Held {
+    version: Version,
+    document: Bytes,
+    expiry: Option<Expiry>,
 }
 
 enum Queued<W> {
@@ -105,6 +124,8 @@ enum Queued<W> {
     },
     Read {
         id: Id,
+        /// The moment at which it is judged whether the document has expired.
+        asked_at_ms: u64,
         waiter: W,
     },
     Answer {
@@ -123,6 +144,7 @@ enum Change {
     Put {
         document: Bytes,
         created: bool,
+        expiry: Option<Expiry>,
         /// What an edit answers of the document; `None`: it was sent whole.
         shown: Option<Bytes>,
     },
@@ -152,7 +174,15 @@ impl<W> Shard<W> {
             draft_synced_count: 0,
             rules,
             edit_work_bytes: 0,
+            clock: system_unix_ms,
+            sweep: Sweep::default(),
         }
+    }
+
+    /// The same with another clock than the system's, in milliseconds since 1970.
+    #[must_use]
+    pub fn with_clock(self, clock: fn() -> u64) -> Shard<W> {
+        Shard { clock, ..self }
     }
 
     /// Makes room for `count` documents more that recovery may find.
@@ -161,8 +191,21 @@ impl<W> Shard<W> {
     }
 
     /// Takes in a stored document that recovery found in the log.
-    pub fn restore_put(&mut self, id: &Id, version: Version, location: Location, document: &[u8]) {
-        self.index.restore_put(id, version, location, document);
+    pub fn restore_put(
+        &mut self,
+        id: &Id,
+        version: Version,
+        location: Location,
+        document: &[u8],
+        expiry: Option<Expiry>,
+    ) {
+        self.index.restore_put(&NewEntry {
+            id,
+            version,
+            location,
+            document,
+            expiry,
+        });
     }
 
     /// Takes in a removal that recovery found in the log.
@@ -216,23 +259,23 @@ impl<W> Shard<W> {
     pub fn execute_as(&mut self, op: Op, durability: Durability, waiter: W) -> Option<Outcome> {
         let asked = Asked { durability, waiter };
         match op {
-            Op::Get { id } if self.latest.contains_key(&id) => {
-                let waiter = asked.waiter;
-                self.queue.push_back(Queued::Read { id, waiter });
-                None
-            }
-            Op::Get { id } => Some(self.read(&id)),
+            Op::Get { id } => self.get(id, asked.waiter),
             Op::Put {
                 id,
                 document,
                 condition,
                 chosen,
+                expires,
             } => {
                 let current = self.current(&id);
                 if !holds(condition.as_deref(), current.version) {
                     return self.answer(current.unsettled, Outcome::ConditionFailed, asked.waiter);
                 }
-                if let (Some(version), true) = (current.version, self.is_current(&id, &document)) {
+                let expiry = self.expiry(expires);
+                if let Some(version) = current.version
+                    && (current.expiry, expiry) == (None, None)
+                    && self.is_current(&id, &document)
+                {
                     let outcome = Outcome::Stored {
                         created: false,
                         version,
@@ -243,6 +286,7 @@ impl<W> Shard<W> {
                 let change = Change::Put {
                     document,
                     created: current.version.is_none(),
+                    expiry,
                     shown: None,
                 };
                 self.write(id, change, chosen, asked)
@@ -341,9 +385,17 @@ impl<W> Shard<W> {
         self.unsettled_bytes -= change.bytes();
         self.position = place.lsn;
         match &change {
-            Change::Put { document, .. } => {
+            Change::Put {
+                document, expiry, ..
+            } => {
                 self.forget_latest(&id);
-                self.index.put(&id, version, place.location, document);
+                self.index.put(&NewEntry {
+                    id: &id,
+                    version,
+                    location: place.location,
+                    document,
+                    expiry: *expiry,
+                });
             }
             Change::Delete => {
                 self.forget_latest(&id);
@@ -354,6 +406,7 @@ impl<W> Shard<W> {
             }
             Change::Nothing { .. } => {}
         }
+        self.sweep.settled(version);
         if let Some(waiter) = asked.waiter {
             answer(waiter, change.outcome(version, place.lsn));
         }
@@ -362,7 +415,11 @@ impl<W> Shard<W> {
     fn answer_up_to_a_write(&mut self, answer: &mut impl FnMut(W, Outcome)) {
         while !matches!(self.queue.front(), None | Some(Queued::Write { .. })) {
             match self.queue.pop_front() {
-                Some(Queued::Read { id, waiter }) => answer(waiter, self.read(&id)),
+                Some(Queued::Read {
+                    id,
+                    asked_at_ms,
+                    waiter,
+                }) => answer(waiter, self.read_at(&id, asked_at_ms)),
                 Some(Queued::Answer { outcome, waiter }) => {
                     answer(waiter, outcome.at(self.position));
                 }
@@ -379,6 +436,7 @@ impl<W> Shard<W> {
         self.draft_count = 0;
         (self.draft_logged_count, self.draft_synced_count) = (0, 0);
         self.unsettled_bytes = 0;
+        self.sweep.refused(self.now_ms());
         for queued in std::mem::take(&mut self.queue) {
             match queued {
                 Queued::Write { asked, .. } => {
@@ -387,18 +445,53 @@ impl<W> Shard<W> {
                     }
                 }
                 Queued::Answer { waiter, .. } => answer(waiter, Outcome::Refused(refusal)),
-                Queued::Read { id, waiter } => answer(waiter, self.read(&id)),
+                Queued::Read {
+                    id,
+                    asked_at_ms,
+                    waiter,
+                } => answer(waiter, self.read_at(&id, asked_at_ms)),
             }
         }
     }
 
-    fn read(&self, id: &Id) -> Outcome {
-        match self.index.get(id) {
-            Some(entry) => Outcome::Found {
-                document: Bytes::copy_from_slice(entry.document()),
-                version: entry.version(),
-            },
-            None => Outcome::Missing,
+    fn get(&mut self, id: Id, waiter: W) -> Option<Outcome> {
+        let asked_at_ms = if self.latest.contains_key(&id) {
+            // What is on its way may have expired there.
+            self.current(&id);
+            self.now_ms()
+        } else {
+            let Some(entry) = self.index.get(&id) else {
+                return Some(Outcome::Missing);
+            };
+            let Some(expiry) = entry.expiry() else {
+                return Some(found(entry, None));
+            };
+            let now_ms = self.now_ms();
+            if let ttl @ Some(_) = expiry.left_at(now_ms) {
+                return Some(found(entry, ttl));
+            }
+            if self.sweep.is_paused(now_ms) {
+                return Some(Outcome::Missing);
+            }
+            self.remove_expired(id.clone());
+            now_ms
+        };
+        self.queue.push_back(Queued::Read {
+            id,
+            asked_at_ms,
+            waiter,
+        });
+        None
+    }
+
+    /// What is durable of a document, as of `unix_ms`.
+    fn read_at(&self, id: &Id, unix_ms: u64) -> Outcome {
+        let Some(entry) = self.index.get(id) else {
+            return Outcome::Missing;
+        };
+        match entry.expiry().map(|expiry| expiry.left_at(unix_ms)) {
+            Some(None) => Outcome::Missing,
+            ttl => found(entry, ttl.flatten()),
         }
     }
 
@@ -432,7 +525,7 @@ impl<W> Shard<W> {
                 document: &[],
             };
             encode(&mut self.drafts, &draft);
-            self.queue_write(Id::Integer(0), change, asked);
+            self.queue_write(Id::Integer(0), change, asked.some());
             return None;
         }
         self.answer(unsettled, outcome, asked.waiter)
@@ -452,11 +545,18 @@ impl<W> Shard<W> {
         let document = self.current_document(&id);
         let attempt = (self.rules.edit)(edit, document, self.rules.document_bytes_max);
         self.edit_work_bytes += u64::try_from(attempt.work_bytes).expect("usize has 64 bits");
+        let expiry = match edit {
+            Edit::Replace { expires, .. } => self.expiry(*expires),
+            _ => current.expiry,
+        };
+        // Storing an equal document changes when it ends, unless that is never.
+        let moves_end =
+            matches!(edit, Edit::Replace { .. }) && (current.expiry, expiry) != (None, None);
         let outcome = match attempt.result {
             Err(refusal) => Outcome::Refused(Refusal::Edit(refusal)),
             Ok(None) => Outcome::Missing,
             Ok(Some(edited)) => match current.version {
-                Some(version) if self.is_current(&id, &edited.document) => {
+                Some(version) if !moves_end && self.is_current(&id, &edited.document) => {
                     let outcome = Outcome::Edited {
                         created: false,
                         version,
@@ -477,6 +577,7 @@ impl<W> Shard<W> {
                     let change = Change::Put {
                         document: edited.document,
                         created: before.is_none(),
+                        expiry,
                         shown: Some(shown),
                     };
                     return self.write(id, change, Chosen::ByClient, asked);
@@ -500,11 +601,27 @@ impl<W> Shard<W> {
         if self.is_overloaded() {
             return Some(Outcome::Refused(Refusal::Overloaded));
         }
+        self.queue_change(id, change, chosen, asked.some());
+        None
+    }
+
+    /// Removes a document whose time has come.
+    pub(super) fn remove_expired(&mut self, id: Id) {
+        let nobody = Asked {
+            durability: Durability::AsConfigured,
+            waiter: None,
+        };
+        self.queue_change(id, Change::Delete, Chosen::ByClient, nobody);
+    }
+
+    fn queue_change(&mut self, id: Id, change: Change, chosen: Chosen, asked: Asked<Option<W>>) {
         self.last_version = Version(self.last_version.0 + 1);
         let version = self.last_version;
-        let (kind, document) = match &change {
-            Change::Put { document, .. } => (Kind::Put, document.clone()),
-            Change::Delete => (Kind::Delete, Bytes::new()),
+        let (kind, document, expiry) = match &change {
+            Change::Put {
+                document, expiry, ..
+            } => (Kind::Put, document.clone(), *expiry),
+            Change::Delete => (Kind::Delete, Bytes::new(), None),
             Change::Nothing { .. } => unreachable!("a mark is not about a document"),
         };
         let flags = match chosen {
@@ -515,7 +632,7 @@ impl<W> Shard<W> {
             kind,
             flags,
             version,
-            expires_at_ms: 0,
+            expires_at_ms: Expiry::in_record(expiry),
             id: &id,
             document: &document,
         };
@@ -526,18 +643,20 @@ impl<W> Shard<W> {
         });
         latest.writes += 1;
         latest.state = match kind {
-            Kind::Put => Some((version, document)),
+            Kind::Put => Some(Held {
+                version,
+                document,
+                expiry,
+            }),
             _ => None,
         };
         self.queue_write(id, change, asked);
-        None
     }
 
     /// Queues the write whose draft was encoded last.
-    fn queue_write(&mut self, id: Id, change: Change, asked: Asked<W>) {
-        let Asked { durability, waiter } = asked;
+    fn queue_write(&mut self, id: Id, change: Change, asked: Asked<Option<W>>) {
         self.draft_count += 1;
-        match durability {
+        match asked.durability {
             Durability::AsConfigured => {}
             Durability::Synced => self.draft_synced_count += 1,
             Durability::Logged => self.draft_logged_count += 1,
@@ -547,24 +666,60 @@ impl<W> Shard<W> {
             id,
             version: self.last_version,
             change,
-            asked: Asked {
-                durability,
-                waiter: Some(waiter),
-            },
+            asked,
         });
     }
 
-    fn current(&self, id: &Id) -> Current {
-        match self.latest.get(id) {
-            Some(latest) => Current {
-                version: latest.state.as_ref().map(|(version, _)| *version),
+    /// What an operation is judged on; removes the document first if its time has come.
+    fn current(&mut self, id: &Id) -> Current {
+        let (found, unsettled) = match self.latest.get(id) {
+            Some(latest) => {
+                let held = latest.state.as_ref();
+                (held.map(|held| (held.version, held.expiry)), Unsettled::Yes)
+            }
+            None => {
+                let entry = self.index.get(id);
+                let found = entry.map(|entry| (entry.version(), entry.expiry()));
+                (found, Unsettled::No)
+            }
+        };
+        let (version, expiry) = found.unzip();
+        let expiry = expiry.flatten();
+        if expiry.is_some_and(|expiry| expiry.has_come_at(self.now_ms())) {
+            self.remove_expired(id.clone());
+            return Current {
+                version: None,
+                expiry: None,
                 unsettled: Unsettled::Yes,
-            },
-            None => Current {
-                version: self.index.get(id).map(|entry| entry.version()),
-                unsettled: Unsettled::No,
-            },
+            };
         }
+        Current {
+            version,
+            expiry,
+            unsettled,
+        }
+    }
+
+    fn expiry(&self, expires: Expires) -> Option<Expiry> {
+        match expires {
+            Expires::Never => None,
+            expires => expires.from(self.now_ms()),
+        }
+    }
+
+    /// Milliseconds since 1970.
+    pub(super) fn now_ms(&self) -> u64 {
+        (self.clock)()
+    }
+
+    /// Whether a write of the document is queued.
+    pub(super) fn is_queued(&self, id: &Id) -> bool {
+        self.latest.contains_key(id)
+    }
+
+    /// The largest version that was given.
+    pub(super) fn last_version(&self) -> Version {
+        self.last_version
     }
 
     fn is_current(&self, id: &Id, document: &[u8]) -> bool {
@@ -575,7 +730,7 @@ impl<W> Shard<W> {
     /// The document as it will be once everything that is queued is settled.
     fn current_document(&self, id: &Id) -> Option<&[u8]> {
         match self.latest.get(id) {
-            Some(latest) => latest.state.as_ref().map(|(_, document)| &document[..]),
+            Some(latest) => latest.state.as_ref().map(|held| &held.document[..]),
             None => self.index.get(id).map(|entry| entry.document()),
         }
     }
@@ -631,6 +786,7 @@ impl Change {
 /// The latest state of a document, queued writes included.
 struct Current {
     version: Option<Version>,
+    expiry: Option<Expiry>,
     unsettled: Unsettled,
 }
 
@@ -638,6 +794,24 @@ struct Current {
 enum Unsettled {
     Yes,
     No,
+}
+
+impl<W> Asked<W> {
+    /// As the queue holds it, for whoever it is.
+    fn some(self) -> Asked<Option<W>> {
+        Asked {
+            durability: self.durability,
+            waiter: Some(self.waiter),
+        }
+    }
+}
+
+fn found(entry: Entry<'_>, ttl: Option<Ttl>) -> Outcome {
+    Outcome::Found {
+        document: Bytes::copy_from_slice(entry.document()),
+        version: entry.version(),
+        ttl,
+    }
 }
 
 fn holds(condition: Option<&Condition>, current: Option<Version>) -> bool {
@@ -703,6 +877,7 @@ mod tests {
             document,
             condition: None,
             chosen: Chosen::ByClient,
+            expires: Expires::Never,
         }
     }
 
@@ -724,6 +899,7 @@ mod tests {
         Outcome::Found {
             document,
             version: Version(version),
+            ttl: None,
         }
     }
 
@@ -858,6 +1034,7 @@ mod tests {
                     document,
                     condition,
                     chosen,
+                    expires: Expires::Never,
                 },
                 waiter,
             )
@@ -953,7 +1130,10 @@ mod tests {
         shard.rules.same_document = |a, b| a.eq_ignore_ascii_case(b);
         let show = || Op::Edit {
             id: Id::Integer(1),
-            edit: Edit::Replace(Bytes::new()),
+            edit: Edit::Replace {
+                document: Bytes::new(),
+                expires: Expires::Never,
+            },
             condition: None,
             shows: Shows::Document,
         };

@@ -25,7 +25,7 @@ const _: () = assert!(CHUNK_BYTES / SLOT_BYTES_MIN <= 1 << INDEX_BITS);
 const _: () = assert!(SLOT_BYTES_MAX == FINE_BYTES_MAX << 5);
 
 /// Names one byte string of a [`Slab`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot(u32);
 
 /// Byte strings of any length, each in a slot of about its size.

@@ -188,6 +188,7 @@ fn a_key_listed_often_does_not_multiply_a_large_value_without_bound() {
     let keys = vec!["\"a\""; 20].join(",");
     let body = format!(r#"{{"id":1,"cmd":{{"query":"ONLY","keys":[{keys}]}}}}"#);
     let document = |bytes: usize| Outcome::Found {
+        ttl: None,
         document: format!("{{\"a\":\"{}\"}}", "x".repeat(bytes)).into(),
         version: Version(1),
     };

@@ -1,7 +1,7 @@
 //! The resource face: `/docs` and `/docs/ID`.
 
 use super::*;
-use crate::op::{Chosen, Condition, Match, Refusal};
+use crate::op::{Chosen, Condition, Expires, Match, Refusal};
 
 #[test]
 fn a_document_is_read_as_it_is_stored() {
@@ -128,6 +128,7 @@ fn a_put_stores_the_body_under_the_id_with_its_condition() {
         document: "{\"k\":[1,2.0]}".into(),
         condition,
         chosen: Chosen::ByClient,
+        expires: Expires::Never,
     };
     assert_eq!(op(put.plan()), expected(None));
     check(put, &stored(false), "200; ETag: \"7\" | {\"id\":\"a/b\"}");

@@ -1,7 +1,7 @@
 //! The ExDaas face: `/api`.
 
 use super::*;
-use crate::op::{Chosen, Condition};
+use crate::op::{Chosen, Condition, Expires};
 
 const MISSING: Outcome = Outcome::Missing;
 
@@ -63,6 +63,7 @@ fn a_post_stores_data_under_the_id_and_echoes_both() {
             document: document.into(),
             condition: None,
             chosen: Chosen::ByClient,
+            expires: Expires::Never,
         };
         assert_eq!(op(ask.plan()), expected, "{body}");
         // 1e400 and lone surrogates are JSON, but not to the reader of `shown`.

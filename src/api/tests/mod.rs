@@ -133,6 +133,7 @@ fn found(document: &'static str) -> Outcome {
     Outcome::Found {
         document: document.into(),
         version: Version(7),
+        ttl: None,
     }
 }
 

@@ -11,6 +11,7 @@ fn holding(document: &str) -> Outcome {
     Outcome::Found {
         document: document.to_owned().into(),
         version: Version(7),
+        ttl: None,
     }
 }
 

@@ -65,7 +65,7 @@ fn a_write_that_prefers_the_document_is_answered_with_it() {
     }
     let put = op(Ask("PUT /docs/1", &[WHOLE, "If-None-Match: *"], " [1.0]").plan());
     let Op::Edit {
-        edit: Edit::Replace(document),
+        edit: Edit::Replace { document, .. },
         condition: Some(_),
         ..
     } = put

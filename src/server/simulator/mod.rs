@@ -5,7 +5,8 @@
 //! shard, a batch or its settlement crosses between cores, the log appends,
 //! rolls, begins or ends a sync, a sector reaches the disk early, the disk fills
 //! up or fails, the server is killed or loses power at any of these points,
-//! recovers (perhaps with another number of cores) and goes on. What answers
+//! recovers (perhaps with another number of cores) and goes on. Time passes, documents
+//! expire, and between two lives the clock may be set back. What answers
 //! may say, and what a restart must find, is held against [`model`].
 //!
 //! A failing run prints its seed; `OXDAAS_TEST_SEED` repeats it and
@@ -14,6 +15,8 @@
 mod compaction;
 mod model;
 mod world;
+
+use std::cell::Cell;
 
 use world::World;
 
@@ -40,6 +43,19 @@ fn run(seed: u64) {
         world.live(steps);
         world.end_and_recover();
     }
+}
+
+thread_local! {
+    static UNIX_MS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The clock of the run: its steps move it.
+fn unix_ms() -> u64 {
+    UNIX_MS.get()
+}
+
+fn set_unix_ms(unix_ms: u64) {
+    UNIX_MS.set(unix_ms);
 }
 
 /// Says which seed failed.

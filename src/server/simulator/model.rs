@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::{
     id::Id,
     log::{Kind, Lsn, Record},
-    op::{Chosen, Op, Outcome, Refusal, Version},
+    op::{Chosen, Expiry, Op, Outcome, Refusal, Version},
 };
 
 /// A record as a restart reads it.
@@ -21,6 +21,7 @@ pub(super) struct Change {
     pub(super) kind: Kind,
     pub(super) version: Version,
     pub(super) document: Bytes,
+    pub(super) expiry: Option<Expiry>,
 }
 
 impl Change {
@@ -31,16 +32,32 @@ impl Change {
             kind: record.kind,
             version: record.version,
             document: Bytes::copy_from_slice(record.document),
+            expiry: Expiry::of_record(record.expires_at_ms),
         }
     }
 }
 
-/// What documents a sequence of changes leaves behind.
-pub(super) fn state(changes: &[Change]) -> BTreeMap<&Id, (&Bytes, Version)> {
+/// A document that is there.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Stored {
+    document: Bytes,
+    version: Version,
+    expiry: Option<Expiry>,
+}
+
+/// What documents a sequence of changes leaves behind, those that have expired included.
+pub(super) fn state(changes: &[Change]) -> BTreeMap<Id, Stored> {
     let mut documents = BTreeMap::new();
     for change in changes {
         match change.kind {
-            Kind::Put => documents.insert(&change.id, (&change.document, change.version)),
+            Kind::Put => documents.insert(
+                change.id.clone(),
+                Stored {
+                    document: change.document.clone(),
+                    version: change.version,
+                    expiry: change.expiry,
+                },
+            ),
             _ => documents.remove(&change.id),
         };
     }
@@ -78,7 +95,7 @@ fn counted_on(before: Option<&Bytes>) -> Bytes {
 
 #[derive(Debug, Default)]
 pub(super) struct Model {
-    documents: BTreeMap<Id, (Bytes, Version)>,
+    documents: BTreeMap<Id, Stored>,
     /// The largest version that each id ever showed.
     highest: BTreeMap<Id, Version>,
     /// Each id that the server chose, with the version that its document had then.
@@ -101,20 +118,22 @@ impl Model {
 
     /// A document that is stored now, to be sent again.
     pub(super) fn document(&self, id: &Id) -> Option<Bytes> {
-        self.documents.get(id).map(|(document, _)| document.clone())
+        let stored = self.documents.get(id);
+        stored.map(|stored| stored.document.clone())
     }
 
     pub(super) fn version(&self, id: &Id) -> Option<Version> {
-        self.documents.get(id).map(|(_, version)| *version)
+        self.documents.get(id).map(|stored| stored.version)
     }
 
     /// Holds an answer against the map, and changes the map as it says.
-    pub(super) fn answer(&mut self, op: &Op, outcome: &Outcome, staged: Staged) {
+    pub(super) fn answer(&mut self, op: &Op, outcome: &Outcome, staged: Staged, asked_at_ms: u64) {
         if let Outcome::Refused(refusal) = outcome {
             return self.refuse(op, *refusal, staged);
         }
+        self.expire(op.id(), staged, asked_at_ms);
         let before = self.documents.get(op.id()).cloned();
-        let version = before.as_ref().map(|(_, version)| *version);
+        let version = before.as_ref().map(|stored| stored.version);
         let condition = match op {
             Op::Get { .. } => None,
             Op::Put { condition, .. }
@@ -129,17 +148,29 @@ impl Model {
             (Op::Get { .. } | Op::Delete { .. }, None) => {
                 assert_eq!(*outcome, Outcome::Missing, "{op:?}");
             }
-            (Op::Get { .. }, Some((document, version))) => {
-                assert_eq!(*outcome, Outcome::Found { document, version }, "{op:?}");
+            (Op::Get { .. }, Some(stored)) => {
+                let Stored {
+                    document,
+                    version,
+                    expiry,
+                } = stored;
+                let ttl = expiry.and_then(|expiry| expiry.left_at(asked_at_ms));
+                let expected = Outcome::Found {
+                    document,
+                    version,
+                    ttl,
+                };
+                assert_eq!(*outcome, expected, "{op:?}");
             }
-            (Op::Delete { id, .. }, Some((_, version))) => {
+            (Op::Delete { id, .. }, Some(stored)) => {
                 assert!(matches!(outcome, Outcome::Deleted { .. }), "{op:?}");
                 self.documents.remove(id);
                 self.acknowledged
-                    .push(Acknowledged::Delete(id.clone(), version));
+                    .push(Acknowledged::Delete(id.clone(), stored.version));
             }
             (Op::Edit { id, .. }, before) => {
-                let before = before.map(|(document, _)| document);
+                let expiry = before.as_ref().and_then(|stored| stored.expiry);
+                let before = before.map(|stored| stored.document);
                 let expected = counted_on(before.as_ref());
                 let Outcome::Edited {
                     created,
@@ -157,14 +188,27 @@ impl Model {
                     highest < Some(*version),
                     "{op:?}: {version:?} after {highest:?}"
                 );
-                self.documents.insert(id.clone(), (expected, *version));
+                let stored = Stored {
+                    document: expected,
+                    version: *version,
+                    expiry,
+                };
+                self.documents.insert(id.clone(), stored);
                 self.acknowledged
                     .push(Acknowledged::Put(id.clone(), *version));
             }
-            (Op::Put { document, .. }, Some((stored, version))) if *document == stored => {
+            (
+                Op::Put {
+                    document, expires, ..
+                },
+                Some(stored),
+            ) if *document == stored.document
+                && stored.expiry.is_none()
+                && expires.from(asked_at_ms).is_none() =>
+            {
                 let expected = Outcome::Stored {
                     created: false,
-                    version,
+                    version: stored.version,
                     position: outcome.position().unwrap_or_default(),
                 };
                 assert_eq!(*outcome, expected, "{op:?}");
@@ -174,6 +218,7 @@ impl Model {
                     id,
                     document,
                     chosen,
+                    expires,
                     ..
                 },
                 before,
@@ -194,11 +239,32 @@ impl Model {
                     let before = self.handed_out.insert(id.clone(), version);
                     assert_eq!(before, None, "{id:?} was handed out twice");
                 }
-                self.documents
-                    .insert(id.clone(), (document.clone(), version));
+                let stored = Stored {
+                    document: document.clone(),
+                    version,
+                    expiry: expires.from(asked_at_ms),
+                };
+                self.documents.insert(id.clone(), stored);
                 self.acknowledged
                     .push(Acknowledged::Put(id.clone(), version));
             }
+        }
+    }
+
+    /// Ends the document if its time has come; that somebody was told so is in the log then.
+    fn expire(&mut self, id: &Id, staged: Staged, asked_at_ms: u64) {
+        let has_come = |stored: &&Stored| {
+            let expiry = stored.expiry;
+            expiry.is_some_and(|expiry| expiry.has_come_at(asked_at_ms))
+        };
+        if let Some(stored) = self.documents.get(id).filter(has_come) {
+            // While the log takes nothing, the clock alone decides.
+            if !staged.full && !staged.failing_sync {
+                let version = stored.version;
+                self.acknowledged
+                    .push(Acknowledged::Delete(id.clone(), version));
+            }
+            self.documents.remove(id);
         }
     }
 
@@ -261,18 +327,11 @@ impl Model {
     /// Goes on from what a restart found. `keeps_all`: everything that was ever
     /// shown must hold on; else what the policy lets go is forgotten.
     pub(super) fn restart(&mut self, found: &[Change], keeps: Keeps) {
-        self.documents.clear();
+        self.documents = state(found);
         self.acknowledged.clear();
         let mut highest = BTreeMap::new();
         for change in found {
             highest.insert(change.id.clone(), change.version);
-            match change.kind {
-                Kind::Put => drop(
-                    self.documents
-                        .insert(change.id.clone(), (change.document.clone(), change.version)),
-                ),
-                _ => drop(self.documents.remove(&change.id)),
-            }
         }
         if keeps == Keeps::WhatIsInTheLog {
             self.highest = highest;
@@ -284,7 +343,7 @@ impl Model {
         }
     }
 
-    pub(super) fn documents(&self) -> &BTreeMap<Id, (Bytes, Version)> {
+    pub(super) fn documents(&self) -> &BTreeMap<Id, Stored> {
         &self.documents
     }
 }

@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use super::{
     compaction::Compaction,
-    model::{Change, Keeps, Model, Staged, counter_id, state},
+    model::{Change, Keeps, Model, Staged, Stored, counter_id, state},
+    set_unix_ms, unix_ms,
 };
 use crate::{
     api,
@@ -21,7 +22,8 @@ use crate::{
         SyncTarget, Verdict, Writer, memory::MemoryDisk, recover, scan_segment, testing::Random,
     },
     op::{
-        Chosen, Condition, Durability, Edit, Increment, Match, Op, Outcome, Pointer, Shows, Version,
+        Chosen, Condition, Durability, Edit, Expires, Expiry, Increment, Match, Op, Outcome,
+        Pointer, Shows, Ttl, Version,
     },
     server::rounds::{Appended, Rounds},
     shard::{Batch, Finding, IdSource, Inquiry, Rules, Settled, Shard},
@@ -49,6 +51,8 @@ pub(super) struct World {
     made: u32,
     /// What was asked of each, by waiter.
     durabilities: Vec<Durability>,
+    /// When each was asked, by waiter.
+    asked_at_ms: Vec<u64>,
     /// A write whose writer asked for it was told to be on disk at this position.
     told_synced: Lsn,
     /// Versions that writes were told to have made, and the positions that they were told.
@@ -66,7 +70,7 @@ struct Weights {
     document_bytes_max: u32,
     /// Steps in a thousand that fill the disk, free it or make its syncs fail.
     faults: u32,
-    /// Steps that compact, beside ninety others.
+    /// Steps that compact, beside ninety-two others.
     compaction: u32,
 }
 
@@ -121,6 +125,7 @@ pub(super) struct SyncUnderWay {
 impl World {
     pub(super) fn new(seed: u64, fsync: Fsync) -> World {
         let mut random = Random::new(seed);
+        set_unix_ms(1_000_000);
         let cores = 1 + random.below(3);
         let weights = Weights {
             document_bytes_max: [60, 400, 1800][usize::try_from(random.below(3)).expect("few")],
@@ -134,6 +139,7 @@ impl World {
             model: Model::default(),
             sent: Vec::new(),
             durabilities: Vec::new(),
+            asked_at_ms: Vec::new(),
             told_synced: Lsn::NONE,
             positions: Vec::new(),
             made: 0,
@@ -152,10 +158,11 @@ impl World {
 
     fn step(&mut self) {
         self.create_again();
+        set_unix_ms(unix_ms() + u64::from(self.random.below(6)));
         if self.random.below(1000) < self.weights.faults {
             return self.stage_a_fault();
         }
-        match self.random.below(90 + self.weights.compaction) {
+        match self.random.below(92 + self.weights.compaction) {
             0..36 => self.ask(),
             36..52 => self.send_batch(),
             52..68 => self.log_step(),
@@ -163,6 +170,7 @@ impl World {
             82..85 => self.write_back(),
             85..88 => self.spare_step(),
             88..90 => self.interval_step(),
+            90..92 => self.sweep(),
             _ => self.compaction_step(),
         }
     }
@@ -202,6 +210,7 @@ impl World {
                     document,
                     condition,
                     chosen: Chosen::ByClient,
+                    expires: self.expires(),
                 }
             }
             6..8 => {
@@ -259,6 +268,7 @@ impl World {
             document,
             condition: Some(Box::new(Condition::absent())),
             chosen: Chosen::ByServer,
+            expires: self.expires(),
         };
         self.execute(op, taken_in_a_row);
     }
@@ -274,6 +284,7 @@ impl World {
             _ => Durability::AsConfigured,
         };
         self.durabilities.push(durability);
+        self.asked_at_ms.push(unix_ms());
         let shard = &mut self.server.cores[owner.index()].shard;
         if let Some(outcome) = shard.execute_as(op, durability, waiter) {
             self.answer(waiter, &outcome);
@@ -282,7 +293,9 @@ impl World {
 
     fn answer(&mut self, (number, taken_in_a_row): Waiter, outcome: &Outcome) {
         let op = self.sent[number].clone();
-        self.model.answer(&op, outcome, self.server.staged);
+        let asked_at_ms = self.asked_at_ms[number];
+        let staged = self.server.staged;
+        self.model.answer(&op, outcome, staged, asked_at_ms);
         if let Some(position) = outcome.position() {
             if self.durabilities[number] == Durability::Synced {
                 self.told_synced = self.told_synced.max(position);
@@ -310,6 +323,22 @@ impl World {
         let filler = self.random.below(self.weights.document_bytes_max);
         let filler = "x".repeat(usize::try_from(filler).expect("small"));
         Bytes::from(format!("\"{} {filler}\"", self.made))
+    }
+
+    fn expires(&mut self) -> Expires {
+        let ms = 1 + u64::from(self.random.below(300));
+        match self.random.below(6) {
+            0..2 => Expires::In(Ttl::asked(ms).expect("short")),
+            // It may have passed.
+            2 => Expires::At(Expiry::asked(unix_ms() + ms - 50).expect("long after 1970")),
+            _ => Expires::Never,
+        }
+    }
+
+    /// A core removes what has expired.
+    fn sweep(&mut self) {
+        let core = self.some_core();
+        self.server.cores[core].shard.sweep(unix_ms());
     }
 
     fn condition(&mut self, id: &Id) -> Option<Box<Condition>> {
@@ -513,6 +542,9 @@ impl World {
             // What was on disk when the life began is the least.
             (End::PowerLoss, _) => self.server.rounds.writer().durable(),
         };
+        // Nobody knows what the clock says after a power loss.
+        let ms = u64::from(self.random.below(600));
+        set_unix_ms(unix_ms() + ms - 300);
         let (server, found, verdict) = Server::start_with(Arc::clone(&after), cores);
         let last = Lsn(verdict.next.0 - 1);
         assert!(
@@ -562,7 +594,7 @@ impl World {
 
     /// Reads everything: a restart shows what the model holds.
     fn check_reads(&mut self) {
-        let documents: BTreeMap<Id, (Bytes, Version)> = self.model.documents().clone();
+        let documents: BTreeMap<Id, Stored> = self.model.documents().clone();
         for id in documents.into_keys() {
             self.execute(Op::Get { id }, 0);
         }
@@ -589,13 +621,21 @@ impl Server {
     /// Recovers, as `server::start` does, and returns the records that it found.
     fn start_with(disk: Arc<MemoryDisk>, cores: u32) -> (Server, Vec<Change>, Verdict) {
         let cores = u16::try_from(cores).expect("few");
-        let mut shards: Vec<Shard<Waiter>> = (0..cores).map(|_| Shard::new(RULES)).collect();
+        let mut shards: Vec<Shard<Waiter>> = (0..cores)
+            .map(|_| Shard::new(RULES).with_clock(unix_ms))
+            .collect();
         let mut found = Vec::new();
         let verdict = recover(&*disk, &mut |record, location| {
             let id = record.id.to_id();
             let shard = &mut shards[CoreId::owner(id.placement(), cores).index()];
             match record.kind {
-                Kind::Put => shard.restore_put(&id, record.version, location, record.document),
+                Kind::Put => shard.restore_put(
+                    &id,
+                    record.version,
+                    location,
+                    record.document,
+                    Expiry::of_record(record.expires_at_ms),
+                ),
                 Kind::Delete => shard.restore_delete(&id),
                 Kind::Mark => return,
             }
