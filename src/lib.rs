@@ -22,6 +22,7 @@
 //! | [`op`] | what can be asked of a document, and what can come of it |
 //! | [`listing`] | what can be asked of the list of all ids |
 //! | [`config`] | what an operator can set |
+//! | [`histogram`] | how durations are counted |
 //! | [`http`] | bytes to requests, response heads to bytes (RFC 9110, 9112) |
 //! | [`log`] | records, segments, the one writer, recovery; the disk format is in `log/record.rs` and `log/segment.rs` |
 //! | [`shard`] | the documents of one core, and the queue in which writes wait for the disk |
@@ -58,6 +59,7 @@ pub mod allocator;
 pub mod api;
 pub mod commands;
 pub mod config;
+pub mod histogram;
 pub mod http;
 pub mod id;
 pub mod limits;

@@ -97,6 +97,8 @@ pub const CONNECTIONS_MAX_DEFAULT: usize = 16 * 1024;
 
 /// Streamed responses (a feed of changes, a backup) that one core may have under way (503 beyond).
 pub const STREAMS_MAX: usize = 128;
+/// Requests for figures (`/metrics`, `/stats`) that one core may have under way (503 beyond).
+pub const REPORTS_MAX: usize = 32;
 /// Bytes of a streamed response that are made at once; a document alone may be longer. Each
 /// stream holds three times that at most: sent, waiting to be sent, being made.
 pub const STREAM_SLICE_BYTES: usize = 256 * 1024;

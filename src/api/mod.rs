@@ -17,9 +17,11 @@ mod durability;
 mod edit;
 mod equality;
 mod expiry;
+mod figures;
 mod increment;
 mod json;
 mod json_patch;
+mod label;
 mod list;
 mod many;
 mod merge;
@@ -47,7 +49,12 @@ pub use changes::{
 pub use durability::durability;
 pub use edit::edit;
 pub use equality::same_document;
+pub use figures::{
+    CompactionFigures, ConnectionFigures, CoreFigures, Figures, FiguresFormat, Latency, LogFigures,
+    ProcessFigures, QueueFigures, RequestCount, render_figures,
+};
 pub use json::{JsonError, minify};
+pub use label::{Kind, Label};
 pub use list::{ListRender, render_documents, render_list};
 pub use many::{ManyRender, render_many};
 pub use plan::{Answer, Element, Gathering, Plan, Report, plan};

@@ -13,6 +13,7 @@ use super::{
     command::{command, given_twice},
     edit::patch_of,
     expiry::{out_of_place, query_expires},
+    figures::FiguresFormat,
     increment::increment_of,
     list::{ListRender, plan_documents},
     many::ManyRender,
@@ -58,6 +59,13 @@ pub enum Plan {
         /// What about it.
         report: Report,
         /// Whether the answer has its body.
+        body_mode: BodyMode,
+    },
+    /// Bring together what all cores count.
+    Figures {
+        /// How it is written.
+        format: FiguresFormat,
+        /// Whether the answer has its body, and how.
         body_mode: BodyMode,
     },
     /// Answer with a body that is made while it is sent.
@@ -156,6 +164,10 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
         (Route::Command, Method::Get | Method::Head | Method::Post) => run_command(request),
         (Route::Report(report), Method::Get | Method::Head) => Ok(Plan::Report {
             report,
+            body_mode: BodyMode::of(request),
+        }),
+        (Route::Figures(format), Method::Get | Method::Head) => Ok(Plan::Figures {
+            format,
             body_mode: BodyMode::of(request),
         }),
         (Route::Description, Method::Get | Method::Head) => Ok(Plan::Answer(Answer::Description {

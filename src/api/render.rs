@@ -367,10 +367,20 @@ impl<'a, 'o> Reply<'a, 'o> {
         self.head.negotiated = is_worth_it.then_some(self.body_mode.coding);
     }
 
+    /// 200 with a body of another type.
+    pub(super) fn text(mut self, media_type: MediaType, body: &[u8]) {
+        self.negotiate(body.len());
+        self.head.media_type = Some(media_type);
+        match self.head.negotiated {
+            Some(Coding::Gzip) => self.body(Status::Ok, &[&gzip(&[body])]),
+            Some(Coding::Identity) | None => self.body(Status::Ok, &[body]),
+        }
+    }
+
     fn body(mut self, status: Status, parts: &[&[u8]]) {
         let body_bytes = parts.iter().map(|part| part.len()).sum();
         self.head.status = status;
-        self.head.media_type = Some(MediaType::Json);
+        self.head.media_type.get_or_insert(MediaType::Json);
         self.head.body_bytes = Some(body_bytes);
         write_head(self.out, &self.head);
         if self.body_mode.presence == Presence::Sent {

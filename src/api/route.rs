@@ -3,7 +3,7 @@
 //! The tables here are the only place with paths: what finds a route, what a client is told
 //! that there is, and what `openapi.json` is held against.
 
-use super::{Code, Problem, Report};
+use super::{Code, FiguresFormat, Problem, Report};
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(super) enum Route<'r> {
     Documents,
     /// A report on the server.
     Report(Report),
+    /// What the server counts.
+    Figures(FiguresFormat),
     /// `/docs/ID`, its segment still encoded.
     Document(&'r str),
     /// `/docs/ID/increment`, the same.
@@ -40,39 +42,80 @@ const FIXED: &[(&str, Route<'static>)] = &[
     ("/openapi.json", Route::Description),
     ("/healthz", Route::Report(Report::Health)),
     ("/readyz", Route::Report(Report::Readiness)),
+    ("/metrics", Route::Figures(FiguresFormat::Prometheus)),
+    ("/stats", Route::Figures(FiguresFormat::Json)),
 ];
 
 /// A route to a document whose segment is given.
 type OfDocument = for<'r> fn(&'r str) -> Route<'r>;
 
-/// What follows `/docs/ID`.
+/// Paths with an id.
 const OF_DOCUMENT: &[(&str, OfDocument)] = &[
-    ("", |segment| Route::Document(segment)),
-    ("/increment", |segment| Route::Increment(segment)),
+    ("/docs/{id}", |segment| Route::Document(segment)),
+    ("/docs/{id}/increment", |segment| Route::Increment(segment)),
 ];
+/// What each of them begins with.
+const DOCUMENT: &str = "/docs/{id}";
+
+/// How many numbers [`Route::locate`] gives.
+pub(super) const PATH_COUNT: usize = FIXED.len() + OF_DOCUMENT.len() + 3;
+const _: () = assert!(PATH_COUNT <= u8::MAX as usize);
+
+/// The path of a number that [`Route::locate`] gives.
+///
+/// # Panics
+/// If it gives no such number.
+pub(super) fn path_text(number: usize) -> &'static str {
+    let texts = FIXED.iter().map(|(path, _)| *path);
+    let texts = texts.chain(OF_DOCUMENT.iter().map(|(path, _)| *path));
+    let mut texts = texts.chain(["*", "unknown", "none"]);
+    texts.nth(number).expect("a number that was given")
+}
+
+fn number(index: usize) -> u8 {
+    u8::try_from(index).expect("PATH_COUNT fits 8 bits")
+}
 
 impl<'r> Route<'r> {
+    /// The number of what was no request.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a constant; its fit is asserted above"
+    )]
+    pub(super) const UNREAD: u8 = (PATH_COUNT - 1) as u8;
+
+    /// The number of `path` among all, for counting, and where it leads, if anywhere.
+    pub(super) fn locate(path: &'r str) -> (u8, Option<Route<'r>>) {
+        let first_special = FIXED.len() + OF_DOCUMENT.len();
+        let nowhere = (number(first_special + 1), None);
+        if let Some(rest) = path.strip_prefix("/docs/") {
+            let (segment, tail) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let mut known = OF_DOCUMENT.iter();
+            let found = known.position(|(path, _)| &path[DOCUMENT.len()..] == tail);
+            return found.map_or(nowhere, |index| {
+                let route = OF_DOCUMENT[index].1(segment);
+                (number(FIXED.len() + index), Some(route))
+            });
+        }
+        match FIXED.iter().position(|(known, _)| *known == path) {
+            Some(index) => (number(index), Some(FIXED[index].1)),
+            None if path == "*" => (number(first_special), Some(Route::Server)),
+            None => nowhere,
+        }
+    }
+
     /// Where `path` leads.
     ///
     /// # Errors
     /// 404 lists the paths that there are.
     pub(super) fn of(path: &'r str) -> Result<Route<'r>, Problem> {
-        if let Some(rest) = path.strip_prefix("/docs/") {
-            let (segment, tail) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let found = OF_DOCUMENT.iter().find(|(known, _)| *known == tail);
-            return match found {
-                Some((_, route)) => Ok(route(segment)),
-                None => Err(Problem::new(
-                    Code::NoSuchRoute,
-                    "an id is one segment, /docs/ID; write a slash in it as %2F",
-                )),
-            };
-        }
-        let found = FIXED.iter().find(|(known, _)| *known == path);
-        match found {
-            Some((_, route)) => Ok(*route),
-            None if path == "*" => Ok(Route::Server),
-            None => Err(no_such_path()),
+        match Route::locate(path) {
+            (_, Some(route)) => Ok(route),
+            (_, None) if path.starts_with("/docs/") => Err(Problem::new(
+                Code::NoSuchRoute,
+                "an id is one segment, /docs/ID; write a slash in it as %2F",
+            )),
+            (_, None) => Err(no_such_path()),
         }
     }
 
@@ -81,7 +124,9 @@ impl<'r> Route<'r> {
         match self {
             Route::Server => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
             Route::Api | Route::Command => "GET, HEAD, POST, OPTIONS",
-            Route::Report(_) | Route::Description | Route::Changes => "GET, HEAD, OPTIONS",
+            Route::Report(_) | Route::Figures(_) | Route::Description | Route::Changes => {
+                "GET, HEAD, OPTIONS"
+            }
             Route::Documents => "GET, HEAD, POST, OPTIONS",
             Route::Batch | Route::Increment(_) => "POST, OPTIONS",
             Route::Document(_) => "GET, HEAD, PUT, PATCH, DELETE, OPTIONS",
@@ -92,7 +137,7 @@ impl<'r> Route<'r> {
     pub(super) fn all() -> impl Iterator<Item = (String, Route<'static>)> {
         let of_document = OF_DOCUMENT
             .iter()
-            .map(|(tail, route)| (format!("/docs/{{id}}{tail}"), route("{id}")));
+            .map(|(path, route)| ((*path).to_owned(), route("{id}")));
         let fixed = FIXED
             .iter()
             .map(|(path, route)| ((*path).to_owned(), *route));

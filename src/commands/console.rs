@@ -203,6 +203,7 @@ fn run(client: &Client, ask: &Ask) -> Result<Answer, ClientError> {
         Ask::Put(id, document) => (Method::Put, document_target(id), Some(document.as_bytes())),
         Ask::Post(document) => (Method::Post, "/docs".to_owned(), Some(document.as_bytes())),
         Ask::Delete(id) => (Method::Delete, document_target(id), None),
+        Ask::Stats => (Method::Get, "/stats".to_owned(), None),
         Ask::Query { id, query, keys } => {
             let target = query_target(&id.to_string(), query, keys);
             (Method::Get, target, None)

@@ -9,8 +9,9 @@ use std::{collections::VecDeque, os::fd::OwnedFd};
 
 use bytes::Bytes;
 
+use super::tally::final_status;
 use crate::{
-    api::{self, BodyMode, Problem, Render, ReplyContext},
+    api::{self, BodyMode, Label, Problem, Render, ReplyContext},
     http::{Bounds, DateField, Decoder, Persistence, Phase},
     id::Id,
     limits::{
@@ -34,6 +35,8 @@ pub struct Connection {
     pub decoder: Decoder,
     /// Bytes received and not yet consumed by a request.
     pub input: Vec<u8>,
+    /// The request that is being executed, until it is answered or has a slot.
+    exchange: Option<Exchange>,
     /// Requests in flight, oldest first.
     slots: VecDeque<Slot>,
     /// The number of `slots[0]`; requests of a connection are counted, wrapping.
@@ -74,8 +77,25 @@ pub enum Stage {
     Dead,
 }
 
+/// A request, as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    pub label: Label,
+    /// When it was received, in microseconds of the core's clock.
+    pub began_us: u64,
+}
+
+/// A request that was answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    pub exchange: Exchange,
+    pub status: u16,
+}
+
 /// A request in flight.
 struct Slot {
+    /// `None`: it is counted already, or is none.
+    exchange: Option<Exchange>,
     persistence: Persistence,
     state: SlotState,
 }
@@ -132,6 +152,7 @@ impl Connection {
             socket,
             decoder: Decoder::new(bounds),
             input: Vec::new(),
+            exchange: None,
             slots: VecDeque::new(),
             first: 0,
             awaited: 0,
@@ -152,6 +173,22 @@ impl Connection {
                 send_bytes: 0,
             },
         }
+    }
+
+    /// Begins a request.
+    pub fn begin_exchange(&mut self, exchange: Exchange) {
+        self.exchange = Some(exchange);
+    }
+
+    /// The request that was begun and has no slot, with its `response`, which is final.
+    pub fn end_exchange(&mut self, response_at: usize) -> Option<Answered> {
+        answered(self.exchange.take(), &self.output[response_at..])
+    }
+
+    /// The request of number `number`, whose response begins here and ends later.
+    pub fn begin_answer(&mut self, number: u32, response_at: usize) -> Option<Answered> {
+        let exchange = self.slot(number).exchange.take();
+        answered(exchange, &self.output[response_at..])
     }
 
     /// Whether a response can be rendered straight to the output.
@@ -316,9 +353,11 @@ impl Connection {
         None
     }
 
-    /// Renders the responses whose turn has come, as far as the output has room.
-    pub fn render_ready(&mut self, date: &DateField) {
+    /// Renders the responses whose turn has come, as far as the output has room, and says what
+    /// they answer.
+    pub fn render_ready(&mut self, date: &DateField, answers: &mut Vec<Answered>) {
         while self.output.len() < OUTPUT_BYTES_MAX {
+            let response_at = self.output.len();
             match self.slots.front() {
                 None
                 | Some(Slot {
@@ -329,7 +368,9 @@ impl Connection {
                         | SlotState::Streaming,
                     ..
                 }) => break,
-                Some(Slot { persistence, state }) => match state {
+                Some(Slot {
+                    persistence, state, ..
+                }) => match state {
                     SlotState::Ready {
                         render,
                         outcome,
@@ -350,7 +391,8 @@ impl Connection {
                     }
                 },
             }
-            self.slots.pop_front();
+            let exchange = self.slots.pop_front().and_then(|slot| slot.exchange);
+            answers.extend(answered(exchange, &self.output[response_at..]));
             self.first = self.first.wrapping_add(1);
         }
         if self.slots.is_empty() && self.slots.capacity() > 0 && self.output.is_empty() {
@@ -358,8 +400,12 @@ impl Connection {
         }
     }
 
-    /// Renders `problem` as the last response and reads no further request.
-    pub fn end_with(&mut self, problem: &Problem, date: &DateField) {
+    /// Renders `problem` as the last response, to what was no request, and reads no further one.
+    pub fn end_with(&mut self, problem: &Problem, date: &DateField, now_us: u64) {
+        self.begin_exchange(Exchange {
+            label: Label::UNREAD,
+            began_us: now_us,
+        });
         let mut response = Vec::new();
         let context = ReplyContext {
             persistence: Persistence::Close,
@@ -472,7 +518,11 @@ impl Connection {
 
     fn push(&mut self, state: SlotState, persistence: Persistence) -> u32 {
         let number = self.next_number();
-        self.slots.push_back(Slot { persistence, state });
+        self.slots.push_back(Slot {
+            exchange: self.exchange.take(),
+            persistence,
+            state,
+        });
         number
     }
 
@@ -482,4 +532,10 @@ impl Connection {
             .get_mut(index)
             .expect("a slot stays until its outcome came")
     }
+}
+
+/// What a final `response` to `exchange` answers.
+fn answered(exchange: Option<Exchange>, response: &[u8]) -> Option<Answered> {
+    let status = final_status(response)?;
+    exchange.map(|exchange| Answered { exchange, status })
 }

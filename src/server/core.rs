@@ -10,10 +10,7 @@ use std::{
     net::TcpListener,
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -24,18 +21,20 @@ use super::{
     desk::{Desk, Seat},
     gather::{Gather, Waiting},
     log_core::LogPort,
+    process::Process,
+    reporter::{Reporter, Reports},
     ring::{Event, ReceiveEnd, Ring},
     share::Share,
     streams::{MadeSlices, Streaming},
+    tally::{Tally, micros},
 };
 use glommio::timer::sleep;
 
 use crate::{
-    api::NotReady,
     config::Config,
     id::CoreId,
     limits::DRAIN_TIMEOUT_MS,
-    log::{Directory, Lsn},
+    log::Directory,
     mesh::{Alarm, Ask, CallId, Mesh, Parcel},
     shard::{IdSource, Shard},
 };
@@ -77,77 +76,6 @@ pub enum Caller {
     Log(CoreId),
 }
 
-/// What all cores of a process share: counters and signals, no data.
-#[derive(Default)]
-pub struct Process {
-    /// Set once: accept no more, answer what is in flight, end.
-    pub draining: AtomicBool,
-    /// Set once: the log takes no more writes.
-    pub log_failed: AtomicBool,
-    /// Connections open in the whole process.
-    pub connections: AtomicUsize,
-    /// Cores that have no connection left and will never have one again.
-    pub drained: AtomicUsize,
-    /// Every record up to this one may be shown to those who read the log: no crash takes it
-    /// back, as far as `--fsync` says so.
-    position: AtomicU64,
-    /// The last record that is in the log.
-    appended: AtomicU64,
-    /// Whether a core waits for a later position.
-    is_followed: AtomicBool,
-    /// For each core, the descriptor that wakes it; set once all cores run.
-    pub wakes: OnceLock<Vec<OwnedFd>>,
-}
-
-impl Process {
-    /// Whether all kinds of requests can be served.
-    pub fn readiness(&self) -> Result<(), NotReady> {
-        if self.draining.load(Ordering::Relaxed) {
-            return Err(NotReady::Draining);
-        }
-        match self.log_failed.load(Ordering::Relaxed) {
-            true => Err(NotReady::LogFailed),
-            false => Ok(()),
-        }
-    }
-
-    /// How far the log may be shown.
-    pub fn position(&self) -> Lsn {
-        Lsn(self.position.load(Ordering::SeqCst))
-    }
-
-    /// The last record that is in the log; it may not be on disk.
-    pub fn appended(&self) -> Lsn {
-        Lsn(self.appended.load(Ordering::SeqCst))
-    }
-
-    /// Has this core woken when the log may be shown further than up to `seen`; `Some`: it
-    /// may be already.
-    pub fn wake_beyond(&self, seen: Lsn) -> Option<Lsn> {
-        // In this order, as the log does it the other way round: one of the two sees the other.
-        self.is_followed.store(true, Ordering::SeqCst);
-        let position = self.position();
-        (position > seen).then_some(position)
-    }
-
-    /// Says how far the log is, and how far it may be shown.
-    pub fn set_position(&self, appended: Lsn, position: Lsn) {
-        self.appended.store(appended.0, Ordering::SeqCst);
-        let before = self.position.swap(position.0, Ordering::SeqCst);
-        if before != position.0 && self.is_followed.swap(false, Ordering::SeqCst) {
-            self.wake_all();
-        }
-    }
-
-    /// Makes every core go through a turn.
-    pub fn wake_all(&self) {
-        for wake in self.wakes.get().into_iter().flatten() {
-            // Fails only when the counter is at its maximum, and then the core wakes anyway.
-            let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
-        }
-    }
-}
-
 /// A core and everything it owns.
 pub struct Core {
     pub(super) id: CoreId,
@@ -167,6 +95,8 @@ pub struct Core {
     pub(super) streams: Slab<Streaming>,
     /// What threads made for them.
     pub(super) slices: MadeSlices,
+    /// Figures that were asked for, and where they are asked for.
+    pub(super) reports: Reports,
     pub(super) desk: Desk,
     /// The log, on the core that runs it.
     pub(super) log: Option<Rc<LogPort>>,
@@ -209,6 +139,7 @@ pub struct Parts {
     pub ids: Option<IdSource>,
     pub alarm: Rc<Alarm>,
     pub disk: Arc<Directory>,
+    pub reporter: Reporter,
     pub listener: TcpListener,
 }
 
@@ -228,6 +159,7 @@ impl Core {
             shares: Slab::new(),
             streams: Slab::new(),
             slices: MadeSlices::default(),
+            reports: Reports::new(parts.reporter),
             log: parts.log,
             ids: parts.ids,
             alarm: parts.alarm,
@@ -246,6 +178,8 @@ impl Core {
 
     /// Serves until the process drains and every core has.
     pub async fn run(mut self, mut ring: Ring) {
+        // Recovery's documents are there before the first turn that has anything to do.
+        self.count_turn();
         ring.accept(self.listener.as_fd());
         ring.watch(self.mesh.bell());
         self.accepting = Accepting::On;
@@ -311,8 +245,7 @@ impl Core {
         let now = Instant::now();
         self.now = now;
         let unix_ms = unix_ms();
-        self.desk
-            .set_time(millis(now - self.started), unix_ms / 1000);
+        self.desk.set_time(now - self.started, unix_ms / 1000);
         if let Some(log) = &self.log {
             log.look_at_clock(now);
         }
@@ -330,6 +263,7 @@ impl Core {
             self.resume_parked();
         }
         worked |= self.step_streams();
+        worked |= self.take_reports();
         if self.drain_until.is_none() {
             worked |= self.shard.sweep(unix_ms);
         }
@@ -343,7 +277,38 @@ impl Core {
             self.ticked = now;
             self.tick(ring);
         }
+        if worked {
+            self.count_turn();
+        }
         worked
+    }
+
+    /// Counts what was answered in this turn, and what there is at its end.
+    fn count_turn(&mut self) {
+        let tally = self.process.tally(self.id);
+        let end_us = micros(self.started.elapsed());
+        for answered in self.desk.answered.drain(..) {
+            let took_us = end_us.saturating_sub(answered.exchange.began_us);
+            tally.answered(answered.exchange.label, answered.status, took_us);
+        }
+        tally.busy_us.add(micros(self.now.elapsed()));
+        tally.connections.set_count(self.desk.connections.len());
+        tally.parked.set_count(self.desk.parked.len());
+        tally.documents.set_count(self.shard.document_count());
+        tally.live_bytes.set(self.shard.live_bytes());
+        tally
+            .unsettled_bytes
+            .set_count(self.shard.unsettled_bytes());
+        tally.calls.set_count(self.calls.len());
+        tally
+            .gathers
+            .set_count(self.gathers.len() + self.waiting.len());
+        tally.streams.set_count(self.streams.len());
+    }
+
+    /// What this core counts.
+    pub(super) fn tally(&self) -> &Tally {
+        self.process.tally(self.id)
     }
 
     fn on_event(&mut self, event: Event, ring: &mut Ring) {
@@ -389,9 +354,11 @@ impl Core {
     fn welcome(&mut self, socket: OwnedFd, ring: &mut Ring) {
         if self.process.connections.fetch_add(1, Ordering::Relaxed) >= self.config.connections_max {
             self.process.connections.fetch_sub(1, Ordering::Relaxed);
+            self.tally().turned_away.add(1);
             self.desk.turn_away(&socket, self.config.connections_max);
             return;
         }
+        self.tally().accepted.add(1);
         self.desk.seat_connection(socket, ring);
     }
 

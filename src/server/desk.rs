@@ -7,14 +7,16 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    time::Duration,
 };
 
 use rustix::net::{SendFlags, Shutdown};
 use slab::Slab;
 
 use super::{
-    connection::{Connection, Overdue, Receiving, Stage},
+    connection::{Answered, Connection, Overdue, Receiving, Stage},
     ring::{Ring, Token},
+    tally::micros,
 };
 use crate::{
     api::{self, BodyMode, Code, Problem, ReplyContext},
@@ -40,10 +42,12 @@ pub struct Desk {
     pub parked: Vec<Token>,
     /// Emptied output buffers, to be used again.
     buffers: Vec<Vec<u8>>,
+    /// Requests that were answered since they were last counted.
+    pub answered: Vec<Answered>,
     bounds: Bounds,
     date: DateClock,
     unix_second: u64,
-    now_ms: u64,
+    now_us: u64,
     pub draining: bool,
 }
 
@@ -54,22 +58,27 @@ impl Desk {
             listed: Vec::new(),
             parked: Vec::new(),
             buffers: Vec::new(),
+            answered: Vec::new(),
             bounds: Bounds { body_bytes_max },
             date: DateClock::new(unix_second),
             unix_second,
-            now_ms: 0,
+            now_us: 0,
             draining: false,
         }
     }
 
-    /// Sets the time that this turn works with.
-    pub fn set_time(&mut self, now_ms: u64, unix_second: u64) {
-        self.now_ms = now_ms;
+    /// Sets the time that this turn works with: since the core began, and of the calendar.
+    pub fn set_time(&mut self, now: Duration, unix_second: u64) {
+        self.now_us = micros(now);
         self.unix_second = unix_second;
     }
 
     pub fn now_ms(&self) -> u64 {
-        self.now_ms
+        self.now_us / 1000
+    }
+
+    pub fn now_us(&self) -> u64 {
+        self.now_us
     }
 
     pub fn date(&mut self) -> &DateField {
@@ -94,7 +103,7 @@ impl Desk {
 
     /// Takes in a new connection and begins to read it.
     pub fn seat_connection(&mut self, socket: OwnedFd, ring: &mut Ring) {
-        let mut connection = Connection::new(socket, self.bounds, self.now_ms);
+        let mut connection = Connection::new(socket, self.bounds, self.now_ms());
         connection.receiving = Receiving::On;
         let entry = self.connections.vacant_entry();
         let token = Token::try_from(entry.key()).expect("connections are bounded far below 2^32");
@@ -143,13 +152,51 @@ impl Desk {
 
     /// Gives an outcome to the request it belongs to; see [`Connection::settle`].
     pub fn settle(&mut self, seat: Seat, outcome: Outcome) -> Option<u32> {
-        let (connection, date) = self.connection_and_date(seat.token);
-        let taken = connection.settle(seat.number, outcome);
+        let taken = self.connection(seat.token).settle(seat.number, outcome);
         if taken.is_none() {
-            connection.render_ready(date);
+            self.render_ready(seat.token);
             self.list(seat.token);
         }
         taken
+    }
+
+    /// Gives a response, or the rest of one, to the request it belongs to; see
+    /// [`Connection::finish`].
+    pub fn finish(&mut self, seat: Seat, response: Vec<u8>) {
+        let connection = self.connection(seat.token);
+        connection.finish(seat.number, response);
+        if connection.stage != Stage::Dead {
+            self.render_ready(seat.token);
+        }
+        self.list(seat.token);
+    }
+
+    /// Ends a connection with a response to what was no request.
+    pub fn end_with(&mut self, token: Token, problem: &Problem) {
+        let now_us = self.now_us;
+        let (connection, date) = self.connection_and_date(token);
+        connection.end_with(problem, date, now_us);
+        self.render_ready(token);
+        self.list(token);
+    }
+
+    /// Counts the request that was being executed, whose response is the output from
+    /// `response_at` on.
+    pub fn end_exchange(&mut self, token: Token, response_at: usize) {
+        let ended = self.connection(token).end_exchange(response_at);
+        self.answered.extend(ended);
+    }
+
+    /// The same of one whose response has begun, and goes on.
+    pub fn begin_answer(&mut self, seat: Seat, response_at: usize) {
+        let begun = self.connection(seat.token);
+        let begun = begun.begin_answer(seat.number, response_at);
+        self.answered.extend(begun);
+    }
+
+    fn render_ready(&mut self, token: Token) {
+        let connection = &mut self.connections[index(token)];
+        connection.render_ready(self.date.at(self.unix_second), &mut self.answered);
     }
 
     /// The ring stopped reporting what arrives, for a reason that will pass.
@@ -177,7 +224,7 @@ impl Desk {
 
     /// The kernel took a part of what is being sent.
     pub fn sending(&mut self, token: Token) {
-        let now_ms = self.now_ms;
+        let now_ms = self.now_ms();
         self.connection(token).sent(now_ms);
     }
 
@@ -187,12 +234,12 @@ impl Desk {
         {
             self.buffers.push(buffer);
         }
-        let now_ms = self.now_ms;
-        let (connection, date) = self.connection_and_date(token);
+        let now_ms = self.now_ms();
+        let connection = self.connection(token);
         connection.sending = false;
         connection.sent(now_ms);
         match result {
-            Ok(()) => connection.render_ready(date),
+            Ok(()) => self.render_ready(token),
             Err(_) => shut_both(connection),
         }
         self.list(token);
@@ -217,7 +264,7 @@ impl Desk {
     pub fn flush(&mut self, ring: &mut Ring) -> usize {
         let mut closed = 0;
         while let Some(token) = self.listed.pop() {
-            let now_ms = self.now_ms;
+            let now_ms = self.now_ms();
             let connection = &mut self.connections[index(token)];
             connection.listed = false;
             if self.draining && connection.stage == Stage::Open && connection.is_quiet() {
@@ -235,7 +282,7 @@ impl Desk {
 
     /// Ends connections whose peers take too long.
     pub fn end_overdue(&mut self, timeouts: &Timeouts) {
-        let now_ms = self.now_ms;
+        let now_ms = self.now_ms();
         let mut overdue = Vec::new();
         for (token, connection) in &mut self.connections {
             if let Some(why) = connection.overdue(timeouts, now_ms) {
@@ -246,12 +293,10 @@ impl Desk {
             }
         }
         for (token, why) in overdue {
-            let (connection, date) = self.connection_and_date(token);
             match why {
-                Overdue::Idle | Overdue::Peer => shut_both(connection),
+                Overdue::Idle | Overdue::Peer => shut_both(self.connection(token)),
                 Overdue::Request(message) => {
-                    connection.end_with(&Problem::new(Code::Timeout, message), date);
-                    connection.render_ready(date);
+                    self.end_with(token, &Problem::new(Code::Timeout, message));
                 }
             }
             self.list(token);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    connection::{Stage, Unplaced},
+    connection::{Exchange, Stage, Unplaced},
     core::{Caller, Core, Waiter},
     desk::Seat,
     gather::Waiting,
@@ -12,7 +12,7 @@ use super::{
     share::Asker,
 };
 use crate::{
-    api::{self, BodyMode, Plan, Render, ReplyContext, Report},
+    api::{self, BodyMode, Label, Plan, Render, ReplyContext, Report},
     http::{CONTINUE, Persistence, Request, Step, Transfer},
     id::{CoreId, Id},
     limits::{CALLS_MAX, OUTPUT_BYTES_MAX, PIPELINE_MAX, TURN_MS, TURN_REQUESTS_MIN},
@@ -83,12 +83,14 @@ impl Core {
         for (call, ask) in parcel.calls {
             match ask {
                 Ask::Run(op, durability) => {
+                    self.tally().served.add(1);
                     let waiter = Waiter::Peer(peer, call);
                     if let Some(outcome) = self.shard.execute_as(op, durability, waiter) {
                         self.reply(peer, call, Answer::Outcome(outcome));
                     }
                 }
                 Ask::RunAll(ops, durability) => {
+                    self.tally().served.add_count(ops.len());
                     self.begin_share(ops, durability, Asker::Peer(peer, call));
                 }
                 Ask::List(listing) => {
@@ -239,10 +241,7 @@ impl Core {
                     }
                 }
                 Err(fault) => {
-                    let (connection, date) = self.desk.connection_and_date(token);
-                    connection.end_with(&fault.into(), date);
-                    connection.render_ready(date);
-                    self.desk.list(token);
+                    self.desk.end_with(token, &fault.into());
                     break;
                 }
             }
@@ -260,6 +259,11 @@ impl Core {
             true => Persistence::Close,
             false => request.persistence,
         };
+        let began_us = self.desk.now_us();
+        self.desk.connection(token).begin_exchange(Exchange {
+            label: Label::of(request),
+            began_us,
+        });
         let planned = api::plan(request).and_then(|plan| Ok((plan, api::durability(request)?)));
         let (planned, durability) = match planned {
             Ok((plan, durability)) => (Ok(plan), durability),
@@ -299,6 +303,9 @@ impl Core {
                     persistence = Persistence::Close;
                 }
                 self.await_stream(token, stream, persistence);
+            }
+            Ok(Plan::Figures { format, body_mode }) => {
+                self.ask_for_figures(token, format, body_mode, persistence);
             }
             Ok(Plan::Report { report, body_mode }) => {
                 let mut response = Vec::new();
@@ -355,9 +362,11 @@ impl Core {
                 .connection(token)
                 .await_outcome(render, persistence);
             let caller = Caller::Seat(Seat { token, number });
+            self.tally().forwarded.add(1);
             self.call(owner, Ask::Run(op, durability), caller);
             return;
         }
+        self.tally().local.add(1);
         let number = self.desk.connection(token).next_number();
         let waiter = Waiter::Seat(Seat { token, number });
         match self.shard.execute_as(op, durability, waiter) {
@@ -373,7 +382,9 @@ impl Core {
                 let (connection, date) = self.desk.connection_and_date(token);
                 if connection.is_next() {
                     let context = ReplyContext { persistence, date };
+                    let response_at = connection.output.len();
                     api::render(&render, &outcome, None, &context, &mut connection.output);
+                    self.desk.end_exchange(token, response_at);
                 } else {
                     connection.hold(render, persistence, outcome);
                 }
@@ -385,7 +396,9 @@ impl Core {
     pub(super) fn respond(&mut self, token: Token, response: &[u8], persistence: Persistence) {
         let connection = self.desk.connection(token);
         if connection.is_next() {
+            let response_at = connection.output.len();
             connection.output.extend_from_slice(response);
+            self.desk.end_exchange(token, response_at);
         } else {
             connection.hold_rendered(response.to_vec(), persistence);
         }
@@ -429,8 +442,10 @@ impl Core {
             expires,
         };
         if owner != self.id {
+            self.tally().forwarded.add(1);
             return self.call(owner, Ask::Run(op, durability), Caller::Seat(seat));
         }
+        self.tally().local.add(1);
         if let Some(outcome) = self.shard.execute_as(op, durability, Waiter::Seat(seat)) {
             self.settle(seat, outcome);
         }

@@ -172,8 +172,10 @@ impl Core {
         self.gathers[gather].missing = shares.len() + 1;
         for (core, ops) in shares {
             if core == self.id {
+                self.tally().local.add_count(ops.len());
                 self.begin_share(ops, durability, Asker::Gather(gather));
             } else {
+                self.tally().forwarded.add_count(ops.len());
                 self.call(core, Ask::RunAll(ops, durability), Caller::Gather(gather));
             }
         }
@@ -251,11 +253,9 @@ impl Core {
         let Place {
             seat, persistence, ..
         } = place;
-        let (connection, date) = self.desk.connection_and_date(seat.token);
+        let date = self.desk.date();
         let mut response = Vec::new();
         render(&ReplyContext { persistence, date }, &mut response);
-        connection.finish(seat.number, response);
-        connection.render_ready(date);
-        self.desk.list(seat.token);
+        self.desk.finish(seat, response);
     }
 }

@@ -20,8 +20,9 @@ use glommio::timer::sleep;
 
 use super::{
     compactor::{CompactError, Compactor, Inquiries, Outcome, Purpose, Snapshot},
-    core::Process,
+    process::Process,
     rounds::{Appended, Rounds},
+    tally::{LogTally, micros},
 };
 use crate::{
     config::Fsync,
@@ -267,6 +268,7 @@ impl LogCore {
 
     /// Writes until the port is closed; whether the log was closed cleanly then.
     pub async fn run(mut self) -> bool {
+        self.count_files();
         loop {
             self.finish_background();
             if self.rounds.writer().is_poisoned() {
@@ -300,6 +302,10 @@ impl LogCore {
     }
 
     async fn append(&mut self, core: CoreId, batch: Batch) {
+        self.process
+            .log_tally
+            .appended_bytes
+            .add_count(batch.bytes.len());
         self.rounds.begin_batch(core, batch);
         while let Appended::NeedsRoll(bytes, room) = self.rounds.append() {
             // Its refusal is in the round.
@@ -325,7 +331,11 @@ impl LogCore {
             self.make_room().await;
         };
         match &rolled {
-            Ok(()) => self.synced_at = Instant::now(),
+            Ok(()) => {
+                self.synced_at = Instant::now();
+                self.process.log_tally.rolls.add(1);
+                self.count_files();
+            }
             Err(error) => tracing::error!(%error, "no new segment"),
         }
         rolled.is_ok()
@@ -337,7 +347,7 @@ impl LogCore {
             None => return,
             Some(Ok(target)) => {
                 self.port.waits_for.set(WaitsFor::Loop);
-                let result = sync(&self.port, target).await;
+                let result = sync(&self.port, &self.process.log_tally, target).await;
                 self.port.waits_for.set(WaitsFor::Executor);
                 result
             }
@@ -372,6 +382,14 @@ impl LogCore {
         self.process.set_position(writer.appended(), position);
     }
 
+    /// Counts the files anew, which is done when there are more or fewer.
+    fn count_files(&mut self) {
+        let writer = self.rounds.writer();
+        let tally = &self.process.log_tally;
+        tally.segments.set_count(writer.segments().len());
+        tally.held_bytes.set(writer.held_bytes());
+    }
+
     /// Syncs beside the task when the last sync is long enough ago.
     fn begin_interval_sync(&mut self) {
         let due = self.synced_at.elapsed() >= SYNC_INTERVAL;
@@ -381,9 +399,10 @@ impl LogCore {
         let Some(Ok(target)) = self.rounds.begin_sync() else {
             return;
         };
-        let port = Rc::clone(&self.port);
-        self.sync
-            .begin(&self.port, async move { sync(&port, target).await });
+        let (port, process) = (Rc::clone(&self.port), Arc::clone(&self.process));
+        self.sync.begin(&self.port, async move {
+            sync(&port, &process.log_tally, target).await
+        });
     }
 
     /// A roll may not begin while a sync is in flight: its failure would be told to neither.
@@ -416,12 +435,14 @@ impl LogCore {
     fn finish_background(&mut self) {
         if let Some(spare) = self.spare.take() {
             self.rounds.writer().finish_spare(spare);
+            self.count_files();
         }
         if let Some(result) = self.sync.take() {
             self.finish_sync(result);
         }
         if let Some(result) = self.compaction.take() {
             self.finish_compaction(result);
+            self.count_files();
         }
     }
 
@@ -470,6 +491,7 @@ impl LogCore {
         let compactor = self.compactor();
         self.compaction
             .begin(&self.port, async move { compactor.run(snapshot).await });
+        self.process.log_tally.compacting.set(1);
         true
     }
 
@@ -482,6 +504,9 @@ impl LogCore {
     }
 
     fn finish_compaction(&mut self, result: Result<Outcome, CompactError>) {
+        let process = Arc::clone(&self.process);
+        let tally = &process.log_tally;
+        tally.compacting.set(0);
         match result {
             Ok(Outcome::NothingToDo { live_bytes }) => {
                 self.live_bytes = live_bytes;
@@ -493,6 +518,8 @@ impl LogCore {
             }) => {
                 self.live_bytes = live_bytes;
                 let left_over = self.rounds.writer().replace_run(segment);
+                tally.compactions.add(1);
+                tally.compacting.set(1);
                 let compactor = self.compactor();
                 self.compaction.begin(&self.port, async move {
                     compactor.clean_up(left_over, &segment).await
@@ -509,6 +536,7 @@ impl LogCore {
             Err(error) => {
                 self.rounds.writer().ask_for_spare_again();
                 tracing::error!(%error, "compaction stopped");
+                tally.failed_compactions.add(1);
                 self.checks.given_up = !matches!(error, CompactError::Refused(_));
                 // Looked at again after a while, though nothing is written.
                 self.checks.appended = Lsn::NONE;
@@ -672,11 +700,17 @@ impl<T: 'static> Background<T> {
 
 /// Syncs through the core's ring, which is busy with sockets anyway; at the end, when nobody
 /// turns that ring any more, on a thread.
-async fn sync(port: &LogPort, target: SyncTarget<Directory>) -> Result<(), String> {
+async fn sync(
+    port: &LogPort,
+    tally: &LogTally,
+    target: SyncTarget<Directory>,
+) -> Result<(), String> {
+    let began = Instant::now();
     let file = target.file;
     let result = match port.closing.get() {
         false => port.sync(file).await,
         true => port.blocking(move || file.sync_data()).await,
     };
+    tally.syncs.add(micros(began.elapsed()));
     result.map_err(|error| format!("{}: {error}", target.path.display()))
 }

@@ -9,6 +9,8 @@ mod feed;
 mod gather;
 mod log_core;
 mod preflight;
+mod process;
+mod reporter;
 mod ring;
 mod rounds;
 mod run;
@@ -17,6 +19,7 @@ mod share;
 mod simulator;
 mod start;
 mod streams;
+mod tally;
 
 pub use preflight::{PreflightError, check_io_uring, check_memlock, raise_limits};
 pub use start::{Running, StartError, probe, start};

@@ -18,9 +18,11 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::{
-    core::{Core, Parts, Process, TICK, Waiter},
+    core::{Core, Parts, TICK, Waiter},
     log_core::{LogCore, LogPort},
     preflight::{self, PreflightError},
+    process::Process,
+    reporter::Reporter,
     ring::Ring,
 };
 use crate::{
@@ -152,7 +154,11 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
 
     let ids = IdSource::above(recovered.verdict.floors.chosen_id);
     let mut log = Some((writer, ids));
-    let process = Arc::new(Process::default());
+    let process = Arc::new(Process::new(config.cores));
+    let reporter = Reporter::start(&process, config).map_err(|error| {
+        let message = error.to_string();
+        StartError::Core { core: 0, message }
+    })?;
     process.set_position(recovered.verdict.last(), recovered.verdict.last());
     let builder = Mesh::builder(config.cores, config.mesh_parcels_max).map_err(|error| {
         let message = error.to_string();
@@ -168,6 +174,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             config: config.clone(),
             process: Arc::clone(&process),
             disk: Arc::clone(&directory),
+            reporter: reporter.clone(),
             shard,
             log: if core == config.log_core {
                 log.take()
@@ -300,6 +307,7 @@ struct Launch {
     config: Config,
     process: Arc<Process>,
     disk: Arc<Directory>,
+    reporter: Reporter,
     shard: Shard<Waiter>,
     /// For the core that runs the log.
     log: Option<(Writer<Directory>, IdSource)>,
@@ -373,6 +381,7 @@ impl Launch {
             ids,
             alarm,
             disk: self.disk,
+            reporter: self.reporter,
             listener: self.listener,
         });
         core.run(ring).await;

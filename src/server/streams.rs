@@ -300,12 +300,14 @@ impl Core {
             persistence: streaming.persistence,
             date,
         };
+        let response_at = connection.output.len();
         api::render_stream_head(
             &streaming.stream,
             position,
             &context,
             &mut connection.output,
         );
+        self.desk.begin_answer(streaming.seat, response_at);
         self.desk.list(streaming.seat.token);
     }
 
@@ -339,7 +341,7 @@ impl Core {
             Some(Transfer::Chunked) => LAST_CHUNK,
             Some(Transfer::UntilClose) | None => b"",
         };
-        self.finish_stream(seat, end.to_vec());
+        self.desk.finish(seat, end.to_vec());
     }
 
     /// Answers with a problem in place of the stream.
@@ -353,22 +355,13 @@ impl Core {
         };
         let refused = &streaming.stream;
         api::render_stream_problem(refused, problem, position, &context, &mut response);
-        self.finish_stream(streaming.seat, response);
+        self.desk.finish(streaming.seat, response);
     }
 
     /// Forgets the stream of a connection that is gone.
     fn drop_stream(&mut self, stream: usize) {
         let streaming = self.streams.remove(stream);
-        self.finish_stream(streaming.seat, Vec::new());
-    }
-
-    fn finish_stream(&mut self, seat: Seat, response: Vec<u8>) {
-        let (connection, date) = self.desk.connection_and_date(seat.token);
-        connection.finish(seat.number, response);
-        if connection.stage != Stage::Dead {
-            connection.render_ready(date);
-        }
-        self.desk.list(seat.token);
+        self.desk.finish(streaming.seat, Vec::new());
     }
 }
 

@@ -243,6 +243,18 @@ impl<W> Shard<W> {
         self.index.document_count()
     }
 
+    /// Bytes of its documents' records in the log.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.index.live().total()
+    }
+
+    /// Bytes of writes that are on their way to disk.
+    #[must_use]
+    pub fn unsettled_bytes(&self) -> usize {
+        self.unsettled_bytes
+    }
+
     /// What all edits have cost together, in bytes that they went over.
     #[must_use]
     pub fn edit_work_bytes(&self) -> u64 {

@@ -66,7 +66,7 @@ impl Ask<'_> {
                 Report::Health => render_health(body_mode, &context, &mut out),
                 Report::Readiness => render_readiness(Ok(()), body_mode, &context, &mut out),
             },
-            (Ok(plan @ (Plan::Gather(_) | Plan::Stream(_))), _) => {
+            (Ok(plan @ (Plan::Gather(_) | Plan::Figures { .. } | Plan::Stream(_))), _) => {
                 panic!("{self:?} has no outcome: {plan:?}")
             }
             (Err(problem), body_mode) => render_problem(&problem, body_mode, &context, &mut out),

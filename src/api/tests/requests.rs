@@ -25,7 +25,7 @@ fn a_path_that_leads_nowhere_says_where_paths_lead() {
             assert_eq!(
                 problem.message,
                 "no such path; there are /docs, /batch, /changes, /api, /api/cmd, /openapi.json, /healthz, \
-                 /readyz, /docs/ID, /docs/ID/increment"
+                 /readyz, /metrics, /stats, /docs/ID, /docs/ID/increment"
             );
         }
     }
@@ -88,6 +88,7 @@ fn a_method_that_the_path_does_not_take_is_405_with_those_it_takes() {
             &["POST", "PUT", "DELETE", "PATCH"],
         ),
         ("/readyz", "GET, HEAD, OPTIONS", &["POST"]),
+        ("/metrics", "GET, HEAD, OPTIONS", &["POST"]),
         (
             "/docs/1/increment",
             "POST, OPTIONS",

@@ -17,6 +17,7 @@ pub const VERBS: &[(&str, &str, &str)] = &[
         "cmd ID ONLY KEY...",
         "print the values of keys; also: cmd ID FILTER_BOOL KEY BY",
     ),
+    ("stats", "stats", "print what the server counts"),
     ("help", "help", "print this list"),
     ("quit", "quit", "end; so does Ctrl-D"),
 ];
@@ -48,6 +49,8 @@ pub enum Ask {
     Post(String),
     /// Remove a document.
     Delete(Id),
+    /// Print what the server counts.
+    Stats,
     /// Run a query on a document.
     Query {
         /// The document.
@@ -113,6 +116,8 @@ impl Line {
                     keys: words.collect(),
                 }
             }
+            "stats" if rest.is_empty() => Ask::Stats,
+            "stats" => return Err(usage),
             "help" | "?" => return Ok(Line::Help),
             "quit" | "exit" => return Ok(Line::Quit),
             other => return Err(LineError::Unknown(other.to_owned())),
@@ -186,6 +191,7 @@ mod tests {
             Ask::Put(Id::Integer(7), r#"{"a": "x  y"}"#.to_owned()),
         );
         check("post [1, 2]", Ask::Post("[1, 2]".to_owned()));
+        check("stats", Ask::Stats);
         assert_eq!(Line::read("help"), Ok(Line::Help));
         assert_eq!(Line::read("exit"), Ok(Line::Quit));
         check(
@@ -229,6 +235,7 @@ mod tests {
             ("put 1", "put ID JSON"),
             ("post", "post JSON"),
             ("cmd 1", "cmd ID ONLY KEY..."),
+            ("stats 1", "stats"),
         ] {
             assert_eq!(Line::read(line), Err(LineError::Usage(usage)), "{line:?}");
         }

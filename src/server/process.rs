@@ -1,0 +1,115 @@
+//! What all cores of a process share: counters and signals, no data.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use super::tally::{LogTally, Tally};
+use crate::{api::NotReady, id::CoreId, log::Lsn};
+
+/// The state that every core sees.
+pub struct Process {
+    /// Set once: accept no more, answer what is in flight, end.
+    pub draining: AtomicBool,
+    /// Set once: the log takes no more writes.
+    pub log_failed: AtomicBool,
+    /// Connections open in the whole process.
+    pub connections: AtomicUsize,
+    /// Cores that have no connection left and will never have one again.
+    pub drained: AtomicUsize,
+    /// Every record up to this one may be shown to those who read the log: no crash takes it
+    /// back, as far as `--fsync` says so.
+    position: AtomicU64,
+    /// The last record that is in the log.
+    appended: AtomicU64,
+    /// Whether a core waits for a later position.
+    is_followed: AtomicBool,
+    /// For each core, the descriptor that wakes it; set once all cores run.
+    pub wakes: OnceLock<Vec<OwnedFd>>,
+    /// What each core counts.
+    pub tallies: Vec<Tally>,
+    /// What the log counts.
+    pub log_tally: LogTally,
+}
+
+impl Process {
+    /// That of a server with so many cores.
+    pub fn new(cores: u16) -> Process {
+        Process {
+            draining: AtomicBool::new(false),
+            log_failed: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            drained: AtomicUsize::new(0),
+            position: AtomicU64::new(0),
+            appended: AtomicU64::new(0),
+            is_followed: AtomicBool::new(false),
+            wakes: OnceLock::new(),
+            tallies: (0..cores).map(|_| Tally::default()).collect(),
+            log_tally: LogTally::default(),
+        }
+    }
+
+    /// What `core` counts.
+    pub fn tally(&self, core: CoreId) -> &Tally {
+        &self.tallies[core.index()]
+    }
+
+    /// Whether all kinds of requests can be served.
+    pub fn readiness(&self) -> Result<(), NotReady> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(NotReady::Draining);
+        }
+        match self.log_failed.load(Ordering::Relaxed) {
+            true => Err(NotReady::LogFailed),
+            false => Ok(()),
+        }
+    }
+
+    /// How far the log may be shown.
+    pub fn position(&self) -> Lsn {
+        Lsn(self.position.load(Ordering::SeqCst))
+    }
+
+    /// The last record that is in the log; it may not be on disk.
+    pub fn appended(&self) -> Lsn {
+        Lsn(self.appended.load(Ordering::SeqCst))
+    }
+
+    /// Has this core woken when the log may be shown further than up to `seen`; `Some`: it
+    /// may be already.
+    pub fn wake_beyond(&self, seen: Lsn) -> Option<Lsn> {
+        // In this order, as the log does it the other way round: one of the two sees the other.
+        self.is_followed.store(true, Ordering::SeqCst);
+        let position = self.position();
+        (position > seen).then_some(position)
+    }
+
+    /// Says how far the log is, and how far it may be shown.
+    pub fn set_position(&self, appended: Lsn, position: Lsn) {
+        self.appended.store(appended.0, Ordering::SeqCst);
+        let before = self.position.swap(position.0, Ordering::SeqCst);
+        if before != position.0 && self.is_followed.swap(false, Ordering::SeqCst) {
+            self.wake_all();
+        }
+    }
+
+    /// Makes every core go through a turn.
+    pub fn wake_all(&self) {
+        self.wakes.get().into_iter().flatten().for_each(wake);
+    }
+
+    /// Makes `core` go through a turn.
+    pub fn wake(&self, core: CoreId) {
+        let wakes = self.wakes.get();
+        wakes.and_then(|wakes| wakes.get(core.index())).map(wake);
+    }
+}
+
+fn wake(descriptor: &OwnedFd) {
+    // Fails only when the counter is at its maximum, and then the core wakes anyway.
+    let _ = rustix::io::write(descriptor, &1_u64.to_ne_bytes());
+}
