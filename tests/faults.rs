@@ -63,6 +63,11 @@ fn what_was_acknowledged_or_read_survives_power_loss() {
 }
 
 /// Each writer overwrites its documents with growing numbers and reads some back.
+///
+/// What comes after the cut has begun proves nothing: without power no process would say it, and
+/// ext4 calls some syncs done whose journal it aborts at that moment. A loop of 300 cuts over
+/// plain `pwrite` and `fdatasync` had 236 syncs succeed after the ioctl was called; 13 of these
+/// were not on disk, and none of those before it was missing (Linux 6.18).
 fn overwrite_until_the_power_goes(server: &Server, image: &Image, documents: &mut [[Bounds; IDS]]) {
     let writing = AtomicBool::new(true);
     thread::scope(|scope| {
@@ -76,13 +81,15 @@ fn overwrite_until_the_power_goes(server: &Server, image: &Image, documents: &mu
                     bounds.tried += 1;
                     let value = bounds.tried;
                     let put = exchange(&mut client, "PUT", &target, value.to_string().as_bytes());
+                    let has_power = || writing.load(Ordering::SeqCst);
                     match put {
+                        _ if !has_power() => return,
                         Some((200 | 201, _)) => bounds.known = value,
-                        _ if writing.load(Ordering::SeqCst) => panic!("{target}: {put:?}"),
-                        _ => return,
+                        _ => panic!("{target}: {put:?}"),
                     }
                     if turn % 5 == 0
                         && let Some((200, body)) = exchange(&mut client, "GET", &target, b"")
+                        && has_power()
                     {
                         bounds.known = body.parse().expect("a number");
                     }
