@@ -175,6 +175,8 @@ def compare(address, documents):
 
 def main(arguments):
     match arguments:
+        case ["-h" | "--help"]:
+            print(__doc__)
         case ["store-iso-codes", address, directory]:
             store(address, iso_codes(directory))
         case ["compare-iso-codes", address, directory]:

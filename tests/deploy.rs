@@ -1,5 +1,5 @@
 //! The release tarball, its installation and its way to another machine, through
-//! the real scripts; and what every script has in common.
+//! the real scripts.
 
 mod support;
 
@@ -9,59 +9,14 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use support::server::TempDir;
-
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// How a script ended.
-#[derive(Debug)]
-struct Said {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-/// Runs a command elsewhere than in the repository; scripts pack the binary of this test.
-fn run(command: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Said {
-    let command = command.as_ref();
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = Command::new(command)
-        .args(arguments)
-        .current_dir("/")
-        .env("OXDAAS_BINARY", env!("CARGO_BIN_EXE_oxdaas"))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("{}: {error}", command.display()));
-    Said {
-        code: status.code(),
-        stdout: String::from_utf8_lossy(&stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&stderr).into_owned(),
-    }
-}
-
-#[track_caller]
-fn succeed(command: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Said {
-    let said = run(command, arguments);
-    assert_eq!(said.code, Some(0), "{arguments:?}: {said:?}");
-    said
-}
-
-fn script(name: &str) -> PathBuf {
-    repository().join("scripts").join(name)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("temporary paths are UTF-8")
-}
+use support::{
+    script::{run, script, succeed, text},
+    server::TempDir,
+};
 
 /// Packs a release into `home` and returns its tarball.
 #[track_caller]
@@ -301,48 +256,4 @@ fn a_release_is_deployed_over_ssh() {
     let said = deploy(&home.path().join("none.tar.gz"), &[]);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.stderr.contains("none.tar.gz"), "{said:?}");
-}
-
-/// The scripts that people run; `common.sh` is sourced.
-fn scripts() -> Vec<PathBuf> {
-    let said = succeed(
-        "find",
-        &[text(&repository().join("scripts")), "-name", "*.sh"],
-    );
-    let mut found: Vec<PathBuf> = said.stdout.lines().map(PathBuf::from).collect();
-    found.retain(|path| path.file_name().is_some_and(|name| name != "common.sh"));
-    assert!(found.len() > 5, "{found:?}");
-    found
-}
-
-#[test]
-fn every_script_is_strict_and_explains_itself() {
-    for path in scripts() {
-        let script_text = fs::read_to_string(&path).expect("readable");
-        let name = path.display();
-        assert!(script_text.starts_with("#!/usr/bin/env bash\n# "), "{name}");
-        assert!(script_text.contains("\nset -euo pipefail\n"), "{name}");
-        for help in ["--help", "-h"] {
-            let said = run(&path, &[help]);
-            assert_eq!(said.code, Some(0), "{name} {help}: {said:?}");
-            let file = path.file_name().expect("a file").to_string_lossy();
-            assert!(said.stdout.contains(&*file), "{name} {help}: {said:?}");
-        }
-        let said = run(&path, &["--no-such-option"]);
-        assert!(
-            said.code.is_some_and(|code| code != 0) && said.stderr.contains("--no-such-option"),
-            "{name}: {said:?}"
-        );
-    }
-}
-
-#[test]
-fn shellcheck_has_nothing_to_say() {
-    let mut files: Vec<String> = scripts().iter().map(|path| text(path).to_owned()).collect();
-    files.push(text(&repository().join("scripts/common.sh")).to_owned());
-    files.push(text(&repository().join(".ci/run")).to_owned());
-    let source = format!("--source-path={}", text(repository()));
-    let mut arguments = vec!["--external-sources", &source];
-    arguments.extend(files.iter().map(String::as_str));
-    succeed("shellcheck", &arguments);
 }

@@ -12,6 +12,7 @@
 pub mod client;
 pub mod image;
 pub mod random;
+pub mod script;
 pub mod server;
 
 use serde_json::Value;
