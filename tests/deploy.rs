@@ -137,6 +137,9 @@ fn systemd_takes_the_unit_and_finds_it_closed() {
     let units = root.join("usr/lib/systemd");
     fs::create_dir_all(&units).expect("a new directory");
     succeed("cp", &["-r", "/usr/lib/systemd/system", text(&units)]);
+    // So is what the unit runs beside the server.
+    fs::create_dir_all(root.join("bin")).expect("a new directory");
+    fs::copy("/bin/kill", root.join("bin/kill")).expect("every Debian has it");
     let at_root = format!("--root={}", text(&root));
     let verify = ["verify", "--man=no", &at_root, "oxdaas.service"];
     let said = succeed("systemd-analyze", &verify);

@@ -68,6 +68,19 @@ fn sigterm_and_sigint_end_with_success() {
 }
 
 #[test]
+fn sighup_neither_ends_the_server_nor_keeps_it_from_its_end() {
+    let data = TempDir::new();
+    let server = Launch::serve(data.path()).cores(1).start();
+    let mut client = server.connect();
+    for count in 1..=2 {
+        server.signal(Signal::HUP);
+        server.await_stderr("SIGHUP", count);
+        assert_eq!(client.put("/docs/1", "1").status, [201, 200][count - 1]);
+    }
+    server.stop();
+}
+
+#[test]
 fn help_and_version() {
     for arguments in [&["--help"][..], &["serve", "--help"], &["--version"]] {
         let exit = Launch::bare(arguments).run();

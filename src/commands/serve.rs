@@ -10,7 +10,7 @@ use std::{
 
 use sd_notify::NotifyState;
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 
@@ -182,6 +182,12 @@ pub(super) fn available_cores() -> u16 {
 
 /// Runs the server until SIGTERM or SIGINT; the exit code says whether all went well.
 pub fn serve(args: &ServeArgs) -> ExitCode {
+    // First of all, so that no signal is lost: neither while files are read that SIGHUP has
+    // read again, nor during recovery.
+    let mut signals = match Signals::new([SIGHUP, SIGTERM, SIGINT]) {
+        Ok(signals) => signals,
+        Err(error) => return fail(&format!("signals cannot be handled: {error}")),
+    };
     let config = match args.to_config() {
         Ok(config) => config,
         Err(error) => return fail(&error),
@@ -191,11 +197,6 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
     if args.detached {
         let _ = rustix::process::setsid();
     }
-    // Before the start, so that a signal during recovery is not lost.
-    let mut signals = match Signals::new([SIGTERM, SIGINT]) {
-        Ok(signals) => signals,
-        Err(error) => return fail(&format!("signals cannot be handled: {error}")),
-    };
     if usize::from(config.cores) > usize::from(available_cores()) {
         tracing::warn!(
             cores = config.cores,
@@ -217,13 +218,15 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
         NotifyState::Ready,
         NotifyState::Status(&format!("listening on {}", running.address)),
     ]);
-    signals.forever().next();
+    while signals.forever().next() == Some(SIGHUP) {
+        read_again();
+    }
     tracing::info!("draining");
     tell_manager(&[NotifyState::Stopping]);
     running.stop();
     // A second signal does not wait for slow clients.
     std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
+        if signals.forever().any(|signal| signal != SIGHUP) {
             std::process::exit(1);
         }
     });
@@ -233,6 +236,12 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
             &"the log could not be synced at the end; writes that were not acknowledged may be missing",
         ),
     }
+}
+
+/// Reads again, on SIGHUP, each file whose content can change while the server runs. One that
+/// is wrong is told in the log, and what it said before stays in force.
+fn read_again() {
+    tracing::info!("SIGHUP: there is no file to read again");
 }
 
 /// The one line that says that the server is ready.

@@ -207,6 +207,16 @@ impl Server {
         read_stderr(&self.scratch)
     }
 
+    /// Waits until it has written `text` to standard error so often.
+    #[track_caller]
+    pub fn await_stderr(&self, text: &str, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.stderr().matches(text).count() < count {
+            assert!(Instant::now() < deadline, "no {text:?}: {}", self.stderr());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Sends `signal`.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
