@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::limits;
+use crate::{journal::Sink, limits};
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -28,6 +28,15 @@ impl Fsync {
             Fsync::Never => "never",
         }
     }
+}
+
+/// How lines for the operator are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people, and for what reads the Common Log Format
+    Text,
+    /// One JSON object a line
+    Json,
 }
 
 /// Everything that `serve` can be told.
@@ -53,6 +62,12 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How many parcels fit a channel between two cores.
     pub mesh_parcels_max: usize,
+    /// How the access log is written.
+    pub log_format: LogFormat,
+    /// Where each request is noted.
+    pub access_log: Option<Sink>,
+    /// From when on a request is slow, and told of.
+    pub slow: Option<Duration>,
 }
 
 /// How long a client may take for each part of an exchange.

@@ -21,6 +21,7 @@
 //! | [`id`] | ids, and which core owns one |
 //! | [`op`] | what can be asked of a document, and what can come of it |
 //! | [`listing`] | what can be asked of the list of all ids |
+//! | [`journal`] | lines for the operator, on their way out |
 //! | [`config`] | what an operator can set |
 //! | [`histogram`] | how durations are counted |
 //! | [`http`] | bytes to requests, response heads to bytes (RFC 9110, 9112) |
@@ -62,6 +63,7 @@ pub mod config;
 pub mod histogram;
 pub mod http;
 pub mod id;
+pub mod journal;
 pub mod limits;
 pub mod listing;
 pub mod log;

@@ -116,6 +116,20 @@ pub const FOLLOW_SLICE_BYTES_MIN: u32 = 16 * 1024;
 /// The same of one that reads what was written before; a record alone may be longer.
 pub const FOLLOW_SLICE_BYTES_MAX: u32 = 256 * 1024;
 
+/// Bytes of lines for the operator that wait to be written; further ones are lost and counted.
+pub const JOURNAL_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of the access log that a core gathers before it hands them over, at the latest with its
+/// next tick.
+pub const ACCESS_LOG_BATCH_BYTES: usize = 16 * 1024;
+/// Bytes of a path in the access log; what is longer is cut.
+pub const ACCESS_LOG_PATH_BYTES_MAX: usize = 256;
+/// Slow requests that a core tells of in a second; further ones are counted.
+pub const SLOW_REQUESTS_SAID_MAX: u32 = 8;
+/// Milliseconds from which on a request is slow, unless `--slow-ms` says otherwise.
+pub const SLOW_MS_DEFAULT: u64 = 1_000;
+/// Milliseconds that the last lines for the operator may take when the process ends.
+pub const JOURNAL_FLUSH_MS_MAX: u64 = 2_000;
+
 /// Milliseconds a client may take from the first byte of a head to its end (408 beyond).
 pub const HEAD_TIMEOUT_MS_DEFAULT: u64 = 10_000;
 /// Milliseconds a body may make no progress of [`BODY_RATE_BYTES_MIN`] (408 beyond).
@@ -192,6 +206,7 @@ pub const CORES_MAX: usize = 256;
 
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(CHUNK_LINE_BYTES_MAX < CHUNK_FRAMING_BYTES_MAX);
+const _: () = assert!(ACCESS_LOG_BATCH_BYTES <= JOURNAL_BYTES_MAX / CORES_MAX);
 const _: () = assert!(GZIP_BODY_BYTES_MIN < GZIP_BODY_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX_CEILING);
 const _: () = assert!((BODY_BYTES_MAX_CEILING as u64) < SEGMENT_BYTES_MAX / 2);

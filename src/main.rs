@@ -1,6 +1,6 @@
 //! The binary: reads the command line and hands over to a command.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use oxdaas::commands::{
@@ -47,12 +47,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    match Command::parse() {
+    let command = Command::parse();
+    // A server sets up its own.
+    if !matches!(command, Command::Serve(_)) {
+        commands::say_events();
+    }
+    match command {
         Command::Serve(args) => commands::serve(&args),
         Command::Start(args) => commands::start(&args),
         Command::Stop(args) => commands::stop(&args),

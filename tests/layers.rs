@@ -13,7 +13,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("id", &["limits"]),
     ("op", &["limits", "id"]),
     ("listing", &["id"]),
-    ("config", &["limits"]),
+    ("journal", &["limits"]),
+    ("config", &["limits", "journal"]),
     ("histogram", &[]),
     ("http", &["limits", "op"]),
     ("log", &["limits", "id", "op"]),
@@ -33,6 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "listing",
             "config",
             "histogram",
+            "journal",
             "http",
             "log",
             "shard",
@@ -42,7 +44,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "commands",
-        &["limits", "id", "op", "config", "log", "api", "server"],
+        &[
+            "limits", "id", "op", "config", "journal", "log", "api", "server",
+        ],
     ),
 ];
 
@@ -57,6 +61,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("memmap2", &["log"]),
     ("hashbrown", &["shard"]),
     ("clap", &["config", "commands"]),
+    ("tracing_subscriber", &["commands"]),
     ("indicatif", &["commands"]),
     ("sd_notify", &["commands"]),
     ("rustyline", &["commands"]),

@@ -430,6 +430,7 @@ fn the_description_of_stats_is_what_they_are() {
         ("ConnectionStats", &stats["connections"]),
         ("LogStats", &stats["log"]),
         ("CompactionStats", &stats["log"]["compaction"]),
+        ("JournalStats", &stats["journals"]),
         ("ProcessStats", &stats["process"]),
         ("CoreStats", &stats["cores"][0]),
         ("QueueStats", &stats["cores"][0]["queues"]),

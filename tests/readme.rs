@@ -45,6 +45,18 @@ fn the_limits_are_those_of_the_code() {
         ),
         format!("| JSON nesting | {} |", limits::JSON_DEPTH_MAX),
         format!(
+            "| lines of each log that wait to be written | {} MiB |",
+            limits::JOURNAL_BYTES_MAX >> 20
+        ),
+        format!(
+            "| path in the access log | {} bytes |",
+            limits::ACCESS_LOG_PATH_BYTES_MAX
+        ),
+        format!(
+            "| slow requests that a core tells of in a second | {} |",
+            limits::SLOW_REQUESTS_SAID_MAX
+        ),
+        format!(
             "| requests about many documents under way on a core | {} |",
             limits::GATHERS_MAX
         ),

@@ -43,6 +43,8 @@ pub struct Figures {
     pub documents: u64,
     /// The log, its syncs, and its disk.
     pub log: LogFigures,
+    /// Lines for the operator.
+    pub journals: JournalFigures,
     /// The process as the system sees it.
     pub process: ProcessFigures,
     /// Each core by itself.
@@ -118,6 +120,15 @@ pub struct CompactionFigures {
     pub installed: u64,
     /// Times it could not end what it began.
     pub failed: u64,
+}
+
+/// Lines for the operator that were lost: they came faster than they could be written.
+#[derive(Clone, Debug, Serialize)]
+pub struct JournalFigures {
+    /// Of what the server says of itself.
+    pub events_lost: u64,
+    /// Of the access log.
+    pub access_lost: u64,
 }
 
 /// The process.

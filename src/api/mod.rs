@@ -50,8 +50,8 @@ pub use durability::durability;
 pub use edit::edit;
 pub use equality::same_document;
 pub use figures::{
-    CompactionFigures, ConnectionFigures, CoreFigures, Figures, FiguresFormat, Latency, LogFigures,
-    ProcessFigures, QueueFigures, RequestCount, render_figures,
+    CompactionFigures, ConnectionFigures, CoreFigures, Figures, FiguresFormat, JournalFigures,
+    Latency, LogFigures, ProcessFigures, QueueFigures, RequestCount, render_figures,
 };
 pub use json::{JsonError, minify};
 pub use label::{Kind, Label};
@@ -63,3 +63,4 @@ pub use render::{BodyMode, Render, ReplyContext, id_json, render, render_answer,
 pub use report::{NotReady, render_health, render_readiness};
 pub use stream::{Stream, StreamKind, render_stream_head, render_stream_problem};
 pub use transfer::{Line, Said, read_problem, read_results, write_batch, write_line};
+pub use visit::write_string;

@@ -106,7 +106,7 @@ pub(super) fn unquote(raw: &str) -> Cow<'_, [u8]> {
 }
 
 /// Appends `text` as a JSON string.
-pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
     serde_json::to_writer(out, text).expect("a vector takes every byte and a string has a form");
 }
 

@@ -14,11 +14,16 @@ use signal_hook::{
     iterator::Signals,
 };
 
+use super::logging::{LogLevel, journal_events};
 use crate::{
-    config::{Config, Fsync, Timeouts},
+    config::{Config, Fsync, LogFormat, Timeouts},
+    journal::{Journal, Sink},
     limits,
     server::{self, Running},
 };
+
+/// How long the last lines of the log may take.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(limits::JOURNAL_FLUSH_MS_MAX);
 
 /// The options of `serve`, as typed.
 #[derive(Clone, Debug, clap::Args)]
@@ -90,6 +95,23 @@ pub struct ServeArgs {
           default_value_t = limits::WRITE_TIMEOUT_MS_DEFAULT)]
     write_timeout_ms: u64,
 
+    /// How log lines are written, to standard error and to the access log
+    #[arg(long, value_enum, env = "OXDAAS_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+
+    /// How much the server says of itself on standard error
+    #[arg(long, value_enum, env = "OXDAAS_LOG", default_value_t = LogLevel::Info)]
+    log_level: LogLevel,
+
+    /// File to note each request in, '-' for standard output; SIGHUP opens it anew
+    #[arg(long, value_name = "FILE", env = "OXDAAS_ACCESS_LOG")]
+    access_log: Option<PathBuf>,
+
+    /// Milliseconds from which on a request is slow, and the log says so; 0: none is
+    #[arg(long, value_name = "MS", env = "OXDAAS_SLOW_MS",
+          default_value_t = limits::SLOW_MS_DEFAULT)]
+    slow_ms: u64,
+
     /// Run in a session of its own, as `oxdaas start` has it
     #[arg(long, hide = true)]
     detached: bool,
@@ -117,6 +139,11 @@ impl ServeArgs {
     /// Where the log lives.
     pub(super) fn data_dir(&self) -> &Path {
         &self.data_dir
+    }
+
+    /// Whether the access log is standard output.
+    pub(super) fn logs_access_to_stdout(&self) -> bool {
+        self.access_log.as_deref() == Some(Path::new("-"))
     }
 
     pub(super) fn to_config(&self) -> Result<Config, ArgsError> {
@@ -155,6 +182,15 @@ impl ServeArgs {
                 write: Duration::from_millis(self.write_timeout_ms),
             },
             mesh_parcels_max: self.mesh_parcels_max,
+            log_format: self.log_format,
+            access_log: self
+                .access_log
+                .clone()
+                .map(|path| match self.logs_access_to_stdout() {
+                    true => Sink::Stdout,
+                    false => Sink::File(path),
+                }),
+            slow: Some(Duration::from_millis(self.slow_ms)).filter(|slow| !slow.is_zero()),
         })
     }
 
@@ -184,7 +220,7 @@ pub(super) fn available_cores() -> u16 {
 pub fn serve(args: &ServeArgs) -> ExitCode {
     // First of all, so that no signal is lost: neither while files are read that SIGHUP has
     // read again, nor during recovery.
-    let mut signals = match Signals::new([SIGHUP, SIGTERM, SIGINT]) {
+    let signals = match Signals::new([SIGHUP, SIGTERM, SIGINT]) {
         Ok(signals) => signals,
         Err(error) => return fail(&format!("signals cannot be handled: {error}")),
     };
@@ -192,7 +228,18 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(&error),
     };
-    end_the_process_when_a_core_panics();
+    let events = match journal_events(args.log_format, args.log_level) {
+        Ok(events) => events,
+        Err(error) => return fail(&format!("the log has no thread: {error}")),
+    };
+    end_the_process_when_a_core_panics(events.clone());
+    let code = run(&config, args, &events, signals);
+    events.flush(FLUSH_PATIENCE);
+    code
+}
+
+/// Runs the server; what it says goes to `events`.
+fn run(config: &Config, args: &ServeArgs, events: &Journal, mut signals: Signals) -> ExitCode {
     // Best effort: a process that already leads a session has no terminal to lose.
     if args.detached {
         let _ = rustix::process::setsid();
@@ -204,14 +251,24 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
             "more cores than CPUs: they run unpinned"
         );
     }
-    let running = match server::start(&config) {
+    let running = match server::start(config, events) {
         Ok(running) => running,
         Err(error) => return fail(&error),
     };
     if let Some(cut) = &running.cut {
         tracing::warn!("recovery: {cut}");
     }
-    if announce(&config, &running).is_err() {
+    tracing::info!(
+        address = %running.address,
+        cores = config.cores,
+        documents = running.document_count,
+        recovery_s = running.recovery.as_secs_f64(),
+        fsync = config.fsync.name(),
+        "ready"
+    );
+    // What was said so far is there when the server is.
+    events.flush(FLUSH_PATIENCE);
+    if announce(config, &running).is_err() {
         tracing::warn!("nobody reads standard output; the server runs all the same");
     }
     tell_manager(&[
@@ -219,7 +276,7 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
         NotifyState::Status(&format!("listening on {}", running.address)),
     ]);
     while signals.forever().next() == Some(SIGHUP) {
-        read_again();
+        read_again(&running);
     }
     tracing::info!("draining");
     tell_manager(&[NotifyState::Stopping]);
@@ -231,7 +288,10 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
         }
     });
     match running.join() {
-        true => ExitCode::SUCCESS,
+        true => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
         false => fail(
             &"the log could not be synced at the end; writes that were not acknowledged may be missing",
         ),
@@ -240,8 +300,9 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
 
 /// Reads again, on SIGHUP, each file whose content can change while the server runs. One that
 /// is wrong is told in the log, and what it said before stays in force.
-fn read_again() {
-    tracing::info!("SIGHUP: there is no file to read again");
+fn read_again(running: &Running) {
+    tracing::info!("SIGHUP: the access log, if there is one, is opened anew");
+    running.reopen_access_log();
 }
 
 /// The one line that says that the server is ready.
@@ -274,10 +335,11 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
 }
 
 /// A broken invariant on one core must not leave the others serving without it.
-fn end_the_process_when_a_core_panics() {
+fn end_the_process_when_a_core_panics(events: Journal) {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         report(info);
+        events.flush(FLUSH_PATIENCE);
         std::process::abort();
     }));
 }

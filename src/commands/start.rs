@@ -6,9 +6,8 @@
 
 use std::{
     ffi::OsString,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
     process::{Child, Command, ExitCode, Stdio},
     sync::mpsc,
@@ -16,7 +15,7 @@ use std::{
 };
 
 use super::serve::ServeArgs;
-use crate::{limits::START_TIMEOUT_MS, log::create_directory};
+use crate::{journal::append_to, limits::START_TIMEOUT_MS, log::create_directory};
 
 /// What the daemon says, in the data directory.
 const LOG_FILE: &str = "oxdaas.log";
@@ -41,8 +40,13 @@ pub fn start(args: &ServeArgs) -> ExitCode {
     if let Err(error) = create_directory(directory) {
         return fail(&error);
     }
+    if args.logs_access_to_stdout() {
+        return fail(
+            &"--access-log - needs a standard output, which a daemon has not; name a file",
+        );
+    }
     let path = directory.join(LOG_FILE);
-    let mut log = match open_log(&path) {
+    let mut log = match append_to(&path) {
         Ok(log) => log,
         Err(error) => return fail(&format!("{}: {error}", path.display())),
     };
@@ -76,11 +80,6 @@ pub fn start(args: &ServeArgs) -> ExitCode {
             path.display()
         )),
     }
-}
-
-fn open_log(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o640).open(path)
 }
 
 /// `serve` with the options of `start`, which are the same.

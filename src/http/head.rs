@@ -38,6 +38,17 @@ pub enum Version {
     Http11,
 }
 
+impl Version {
+    /// As it is written in a request line.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+        }
+    }
+}
+
 /// What becomes of the connection after the response, and what the response says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {

@@ -5,11 +5,14 @@
 //! request in flight; a slot is rendered once everything before it is, so that
 //! pipelined responses leave in request order whichever core answers first.
 
-use std::{collections::VecDeque, os::fd::OwnedFd};
+use std::{collections::VecDeque, net::SocketAddr, os::fd::OwnedFd};
 
 use bytes::Bytes;
 
-use super::tally::final_status;
+use super::{
+    tally::final_status,
+    witness::{Note, body_bytes},
+};
 use crate::{
     api::{self, BodyMode, Label, Problem, Render, ReplyContext},
     http::{Bounds, DateField, Decoder, Persistence, Phase},
@@ -32,6 +35,8 @@ pub struct Unplaced {
 /// A connection and its exchanges in flight.
 pub struct Connection {
     pub socket: OwnedFd,
+    /// The other end, if requests are noted.
+    pub peer: Option<SocketAddr>,
     pub decoder: Decoder,
     /// Bytes received and not yet consumed by a request.
     pub input: Vec<u8>,
@@ -78,18 +83,22 @@ pub enum Stage {
 }
 
 /// A request, as it is counted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Exchange {
     pub label: Label,
     /// When it was received, in microseconds of the core's clock.
     pub began_us: u64,
+    /// For the access log, if there is one.
+    pub note: Option<Box<Note>>,
 }
 
 /// A request that was answered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Answered {
     pub exchange: Exchange,
     pub status: u16,
+    /// Bytes of the body, if the request has a note; without what is streamed later.
+    pub body_bytes: usize,
 }
 
 /// A request in flight.
@@ -150,6 +159,7 @@ impl Connection {
     pub fn new(socket: OwnedFd, bounds: Bounds, now_ms: u64) -> Connection {
         Connection {
             socket,
+            peer: None,
             decoder: Decoder::new(bounds),
             input: Vec::new(),
             exchange: None,
@@ -401,10 +411,17 @@ impl Connection {
     }
 
     /// Renders `problem` as the last response, to what was no request, and reads no further one.
-    pub fn end_with(&mut self, problem: &Problem, date: &DateField, now_us: u64) {
+    pub fn end_with(
+        &mut self,
+        problem: &Problem,
+        date: &DateField,
+        now_us: u64,
+        note: Option<Box<Note>>,
+    ) {
         self.begin_exchange(Exchange {
             label: Label::UNREAD,
             began_us: now_us,
+            note,
         });
         let mut response = Vec::new();
         let context = ReplyContext {
@@ -537,5 +554,9 @@ impl Connection {
 /// What a final `response` to `exchange` answers.
 fn answered(exchange: Option<Exchange>, response: &[u8]) -> Option<Answered> {
     let status = final_status(response)?;
-    exchange.map(|exchange| Answered { exchange, status })
+    exchange.map(|exchange| Answered {
+        status,
+        body_bytes: exchange.note.as_ref().map_or(0, |_| body_bytes(response)),
+        exchange,
+    })
 }

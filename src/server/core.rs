@@ -27,12 +27,14 @@ use super::{
     share::Share,
     streams::{MadeSlices, Streaming},
     tally::{Tally, micros},
+    witness::Witness,
 };
 use glommio::timer::sleep;
 
 use crate::{
     config::Config,
     id::CoreId,
+    journal::Journal,
     limits::DRAIN_TIMEOUT_MS,
     log::Directory,
     mesh::{Alarm, Ask, CallId, Mesh, Parcel},
@@ -98,6 +100,7 @@ pub struct Core {
     /// Figures that were asked for, and where they are asked for.
     pub(super) reports: Reports,
     pub(super) desk: Desk,
+    witness: Witness,
     /// The log, on the core that runs it.
     pub(super) log: Option<Rc<LogPort>>,
     /// The source of ids, on the core that runs the log.
@@ -140,14 +143,20 @@ pub struct Parts {
     pub alarm: Rc<Alarm>,
     pub disk: Arc<Directory>,
     pub reporter: Reporter,
+    pub access: Option<Journal>,
     pub listener: TcpListener,
 }
 
 impl Core {
     pub fn new(parts: Parts) -> Core {
         let now = Instant::now();
+        let unix_second = unix_ms() / 1000;
+        let witness = Witness::new(parts.id, &parts.config, parts.access, unix_second);
+        let mut desk = Desk::new(parts.config.body_bytes_max, unix_second);
+        desk.takes_notes = witness.takes_notes();
         Core {
-            desk: Desk::new(parts.config.body_bytes_max, unix_ms() / 1000),
+            desk,
+            witness,
             id: parts.id,
             config: parts.config,
             process: parts.process,
@@ -290,6 +299,7 @@ impl Core {
         for answered in self.desk.answered.drain(..) {
             let took_us = end_us.saturating_sub(answered.exchange.began_us);
             tally.answered(answered.exchange.label, answered.status, took_us);
+            self.witness.see(&answered, took_us);
         }
         tally.busy_us.add(micros(self.now.elapsed()));
         tally.connections.set_count(self.desk.connections.len());
@@ -436,6 +446,7 @@ impl Core {
             ring.accept(self.listener.as_fd());
         }
         self.flush_connections(ring);
+        self.witness.tick(self.now);
     }
 
     /// One step towards the end; whether it is reached.
@@ -451,6 +462,7 @@ impl Core {
         ring.submit().expect(RING_WORKS);
         if !self.counted_as_drained && self.desk.is_empty() {
             self.counted_as_drained = true;
+            self.witness.tick(now);
             self.process.drained.fetch_add(1, Ordering::AcqRel);
             self.process.wake_all();
         }

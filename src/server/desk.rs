@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     time::Duration,
 };
@@ -17,6 +18,7 @@ use super::{
     connection::{Answered, Connection, Overdue, Receiving, Stage},
     ring::{Ring, Token},
     tally::micros,
+    witness::Note,
 };
 use crate::{
     api::{self, BodyMode, Code, Problem, ReplyContext},
@@ -44,6 +46,8 @@ pub struct Desk {
     buffers: Vec<Vec<u8>>,
     /// Requests that were answered since they were last counted.
     pub answered: Vec<Answered>,
+    /// Whether requests are noted, for the access log.
+    pub takes_notes: bool,
     bounds: Bounds,
     date: DateClock,
     unix_second: u64,
@@ -59,6 +63,7 @@ impl Desk {
             parked: Vec::new(),
             buffers: Vec::new(),
             answered: Vec::new(),
+            takes_notes: false,
             bounds: Bounds { body_bytes_max },
             date: DateClock::new(unix_second),
             unix_second,
@@ -105,6 +110,9 @@ impl Desk {
     pub fn seat_connection(&mut self, socket: OwnedFd, ring: &mut Ring) {
         let mut connection = Connection::new(socket, self.bounds, self.now_ms());
         connection.receiving = Receiving::On;
+        if self.takes_notes {
+            connection.peer = peer_of(&connection.socket);
+        }
         let entry = self.connections.vacant_entry();
         let token = Token::try_from(entry.key()).expect("connections are bounded far below 2^32");
         ring.receive(token, connection.socket.as_fd());
@@ -173,9 +181,10 @@ impl Desk {
 
     /// Ends a connection with a response to what was no request.
     pub fn end_with(&mut self, token: Token, problem: &Problem) {
-        let now_us = self.now_us;
+        let (now_us, takes_notes) = (self.now_us, self.takes_notes);
         let (connection, date) = self.connection_and_date(token);
-        connection.end_with(problem, date, now_us);
+        let note = takes_notes.then(|| Note::unread(connection.peer));
+        connection.end_with(problem, date, now_us, note);
         self.render_ready(token);
         self.list(token);
     }
@@ -364,6 +373,12 @@ impl Connection {
 fn shut_both(connection: &mut Connection) {
     let _ = rustix::net::shutdown(&connection.socket, Shutdown::Both);
     connection.die();
+}
+
+/// The other end of a connection; `None`: it is gone already.
+fn peer_of(socket: &OwnedFd) -> Option<SocketAddr> {
+    let address = rustix::net::getpeername(socket).ok()??;
+    SocketAddr::try_from(address).ok()
 }
 
 fn index(token: Token) -> usize {

@@ -10,6 +10,7 @@ use super::{
     gather::Waiting,
     ring::Token,
     share::Asker,
+    witness::Note,
 };
 use crate::{
     api::{self, BodyMode, Label, Plan, Render, ReplyContext, Report},
@@ -260,9 +261,12 @@ impl Core {
             false => request.persistence,
         };
         let began_us = self.desk.now_us();
-        self.desk.connection(token).begin_exchange(Exchange {
+        let takes_notes = self.desk.takes_notes;
+        let connection = self.desk.connection(token);
+        connection.begin_exchange(Exchange {
             label: Label::of(request),
             began_us,
+            note: takes_notes.then(|| Note::of(request, connection.peer)),
         });
         let planned = api::plan(request).and_then(|plan| Ok((plan, api::durability(request)?)));
         let (planned, durability) = match planned {

@@ -20,6 +20,7 @@ mod simulator;
 mod start;
 mod streams;
 mod tally;
+mod witness;
 
 pub use preflight::{PreflightError, check_io_uring, check_memlock, raise_limits};
 pub use start::{Running, StartError, probe, start};

@@ -14,12 +14,13 @@ use super::{core::Core, desk::Seat, process::Process, tally::Tally};
 use crate::{
     api::{
         self, BodyMode, Code, CompactionFigures, ConnectionFigures, CoreFigures, Figures,
-        FiguresFormat, Latency, LogFigures, Problem, ProcessFigures, QueueFigures, ReplyContext,
-        RequestCount,
+        FiguresFormat, JournalFigures, Latency, LogFigures, Problem, ProcessFigures, QueueFigures,
+        ReplyContext, RequestCount,
     },
     config::Config,
     http::Persistence,
     id::CoreId,
+    journal::Journal,
     limits::REPORTS_MAX,
 };
 
@@ -51,11 +52,16 @@ impl Reporter {
     ///
     /// # Errors
     /// If the system has no room for it.
-    pub fn start(process: &Arc<Process>, config: &Config) -> std::io::Result<Reporter> {
+    pub fn start(
+        process: &Arc<Process>,
+        config: &Config,
+        journals: Journals,
+    ) -> std::io::Result<Reporter> {
         let (sender, jobs) = mpsc::channel::<Job>();
         let source = Source {
             process: Arc::clone(process),
             config: config.clone(),
+            journals,
             began: Instant::now(),
         };
         let work = move || {
@@ -156,10 +162,17 @@ fn lock(done: &Done) -> MutexGuard<'_, Vec<(Reader, Vec<u8>)>> {
     done.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The journals of the process.
+pub struct Journals {
+    pub events: Journal,
+    pub access: Option<Journal>,
+}
+
 /// Where figures come from.
 struct Source {
     process: Arc<Process>,
     config: Config,
+    journals: Journals,
     began: Instant,
 }
 
@@ -192,6 +205,10 @@ impl Source {
             },
             documents: sum(|core| core.documents),
             log: self.log(sum(|core| core.live_bytes)),
+            journals: JournalFigures {
+                events_lost: self.journals.events.lost_lines(),
+                access_lost: self.journals.access.as_ref().map_or(0, Journal::lost_lines),
+            },
             process: process_figures(),
             cores,
         }

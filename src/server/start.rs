@@ -9,6 +9,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
+    path::PathBuf,
     rc::Rc,
     sync::{Arc, atomic::Ordering, mpsc},
     time::{Duration, Instant},
@@ -22,13 +23,15 @@ use super::{
     log_core::{LogCore, LogPort},
     preflight::{self, PreflightError},
     process::Process,
-    reporter::Reporter,
+    reporter::{Journals, Reporter},
     ring::Ring,
 };
 use crate::{
     allocator, api,
     config::Config,
     id::CoreId,
+    journal::Journal,
+    limits::JOURNAL_FLUSH_MS_MAX,
     log::{
         Directory, DirectoryError, Kind, Lsn, Record, RecoveryError, RollError, Survey, Verdict,
         Writer, repair_tail, scan_all_expecting, survey,
@@ -77,6 +80,14 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The access log cannot be opened.
+    #[error("--access-log {path}: {source}; name a file in a directory that the server may write to", path = path.display())]
+    AccessLog {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A core could not be started.
     #[error("core {core} cannot start: {message}; check 'ulimit -l', 'ulimit -n' and free memory")]
     Core {
@@ -98,6 +109,7 @@ pub struct Running {
     /// What recovery cut from the log: records that were never acknowledged.
     pub cut: Option<String>,
     process: Arc<Process>,
+    access: Option<Journal>,
     executors: Vec<ExecutorJoinHandle<bool>>,
 }
 
@@ -106,6 +118,13 @@ impl Running {
     pub fn stop(&self) {
         self.process.draining.store(true, Ordering::Relaxed);
         self.process.wake_all();
+    }
+
+    /// Opens the file of the access log anew, after it was renamed.
+    pub fn reopen_access_log(&self) {
+        if let Some(access) = &self.access {
+            access.reopen();
+        }
     }
 
     /// Waits for the end; whether everything was synced and the log closed cleanly.
@@ -119,18 +138,22 @@ impl Running {
             .into_iter()
             .map(|executor| executor.join().expect("a panic of a core ends the process"))
             .collect();
+        if let Some(access) = self.access {
+            access.flush(Duration::from_millis(JOURNAL_FLUSH_MS_MAX));
+        }
         closed.into_iter().all(|closed| closed)
     }
 }
 
-/// Starts the server; when this returns it answers requests.
+/// Starts the server; when this returns it answers requests. What it has to say of itself goes
+/// to `tracing`, and on from there to `events`, whose losses are among its figures.
 ///
 /// # Errors
 /// [`StartError`] in one sentence that says what to do.
 ///
 /// # Panics
 /// Panics if the configuration is not within its limits.
-pub fn start(config: &Config) -> Result<Running, StartError> {
+pub fn start(config: &Config, events: &Journal) -> Result<Running, StartError> {
     assert!(
         config.log_core < config.cores,
         "checked where the configuration is read"
@@ -140,6 +163,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let directory = Arc::new(Directory::open(&config.data_dir)?);
     // Tried before recovery, which may take long, and not listened on before it is done.
     let address = probe(config.listen)?;
+    let access = open_access_log(config)?;
     let rules = Rules {
         same_document: api::same_document,
         edit: api::edit,
@@ -155,7 +179,11 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let ids = IdSource::above(recovered.verdict.floors.chosen_id);
     let mut log = Some((writer, ids));
     let process = Arc::new(Process::new(config.cores));
-    let reporter = Reporter::start(&process, config).map_err(|error| {
+    let journals = Journals {
+        events: events.clone(),
+        access: access.clone(),
+    };
+    let reporter = Reporter::start(&process, config, journals).map_err(|error| {
         let message = error.to_string();
         StartError::Core { core: 0, message }
     })?;
@@ -175,6 +203,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             process: Arc::clone(&process),
             disk: Arc::clone(&directory),
             reporter: reporter.clone(),
+            access: access.clone(),
             shard,
             log: if core == config.log_core {
                 log.take()
@@ -211,7 +240,20 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         recovery,
         cut,
         process,
+        access,
         executors,
+    })
+}
+
+/// The access log, if there is to be one.
+fn open_access_log(config: &Config) -> Result<Option<Journal>, StartError> {
+    let Some(sink) = &config.access_log else {
+        return Ok(None);
+    };
+    let journal = Journal::start("access log", sink.clone());
+    journal.map(Some).map_err(|source| StartError::AccessLog {
+        path: sink.path().into(),
+        source,
     })
 }
 
@@ -308,6 +350,7 @@ struct Launch {
     process: Arc<Process>,
     disk: Arc<Directory>,
     reporter: Reporter,
+    access: Option<Journal>,
     shard: Shard<Waiter>,
     /// For the core that runs the log.
     log: Option<(Writer<Directory>, IdSource)>,
@@ -382,6 +425,7 @@ impl Launch {
             alarm,
             disk: self.disk,
             reporter: self.reporter,
+            access: self.access,
             listener: self.listener,
         });
         core.run(ring).await;

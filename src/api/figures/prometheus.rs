@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{CoreFigures, Figures, Latency};
+use super::{CoreFigures, Figures, JournalFigures, Latency};
 use crate::histogram::Histogram;
 
 /// The shortest bucket of latencies, as a power of two of microseconds: 8 us.
@@ -36,6 +36,7 @@ impl Collector for Figures {
         page.requests(self)?;
         page.cores(&self.cores)?;
         page.log(self)?;
+        page.journals(&self.journals)?;
         page.process(self)
     }
 }
@@ -232,6 +233,21 @@ impl Page<'_> {
         self.counter("compaction_failures", help, compaction.failed)?;
         let help = "Bytes that the file system of the data directory has left";
         self.known("disk_free_bytes", help, log.free_bytes)
+    }
+
+    fn journals(&mut self, journals: &JournalFigures) -> fmt::Result {
+        let help = "Lines for the operator that were lost, of the server's events and of the \
+                    access log";
+        let mut family = self.family("journal_lines_lost", help, MetricType::Counter)?;
+        for (journal, lost) in [
+            ("events", journals.events_lost),
+            ("access", journals.access_lost),
+        ] {
+            let labels = [("journal", journal)];
+            let mut metric = family.encode_family(&labels)?;
+            metric.encode_counter::<NoLabelSet, _, u64>(&lost, None)?;
+        }
+        Ok(())
     }
 
     fn process(&mut self, figures: &Figures) -> fmt::Result {
