@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{journal::Sink, limits};
+use crate::{access::Access, journal::Sink, limits};
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -58,6 +58,8 @@ pub struct Config {
     pub body_bytes_max: usize,
     /// The most connections at a time.
     pub connections_max: usize,
+    /// Who is answered.
+    pub access: Access,
     /// How long clients may take.
     pub timeouts: Timeouts,
     /// How many parcels fit a channel between two cores.

@@ -22,6 +22,7 @@
 //! | [`op`] | what can be asked of a document, and what can come of it |
 //! | [`listing`] | what can be asked of the list of all ids |
 //! | [`journal`] | lines for the operator, on their way out |
+//! | [`access`] | who may come in: tokens and what they grant |
 //! | [`config`] | what an operator can set |
 //! | [`histogram`] | how durations are counted |
 //! | [`http`] | bytes to requests, response heads to bytes (RFC 9110, 9112) |
@@ -56,6 +57,7 @@
 //! peer, a *parcel* carries calls, answers and records of one turn of the loop. A
 //! record is *settled* once its writer may be answered.
 
+pub mod access;
 pub mod allocator;
 pub mod api;
 pub mod commands;

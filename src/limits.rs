@@ -130,6 +130,13 @@ pub const SLOW_MS_DEFAULT: u64 = 1_000;
 /// Milliseconds that the last lines for the operator may take when the process ends.
 pub const JOURNAL_FLUSH_MS_MAX: u64 = 2_000;
 
+/// Bytes of a token (beyond, the file is refused).
+pub const TOKEN_BYTES_MAX: usize = 1024;
+/// Tokens that a server knows: each request is compared with all of them.
+pub const TOKENS_MAX: usize = 256;
+/// Bytes of a token file.
+pub const TOKEN_FILE_BYTES_MAX: usize = 1024 * 1024;
+
 /// Milliseconds a client may take from the first byte of a head to its end (408 beyond).
 pub const HEAD_TIMEOUT_MS_DEFAULT: u64 = 10_000;
 /// Milliseconds a body may make no progress of [`BODY_RATE_BYTES_MIN`] (408 beyond).
@@ -205,6 +212,8 @@ pub const COMPACTION_SLACK_SEGMENTS: u64 = 4;
 pub const CORES_MAX: usize = 256;
 
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
+const _: () = assert!(TOKEN_BYTES_MAX < HEAD_BYTES_MAX);
+const _: () = assert!(TOKENS_MAX * TOKEN_BYTES_MAX < TOKEN_FILE_BYTES_MAX);
 const _: () = assert!(CHUNK_LINE_BYTES_MAX < CHUNK_FRAMING_BYTES_MAX);
 const _: () = assert!(ACCESS_LOG_BATCH_BYTES <= JOURNAL_BYTES_MAX / CORES_MAX);
 const _: () = assert!(GZIP_BODY_BYTES_MIN < GZIP_BODY_BYTES_MAX);

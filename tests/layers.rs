@@ -14,14 +14,23 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("op", &["limits", "id"]),
     ("listing", &["id"]),
     ("journal", &["limits"]),
-    ("config", &["limits", "journal"]),
+    ("access", &["limits"]),
+    ("config", &["limits", "access", "journal"]),
     ("histogram", &[]),
     ("http", &["limits", "op"]),
     ("log", &["limits", "id", "op"]),
     ("shard", &["limits", "id", "op", "listing", "log"]),
     (
         "api",
-        &["limits", "id", "op", "listing", "histogram", "http"],
+        &[
+            "limits",
+            "id",
+            "op",
+            "listing",
+            "access",
+            "histogram",
+            "http",
+        ],
     ),
     ("mesh", &["limits", "id", "op", "listing", "shard"]),
     (
@@ -32,6 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "id",
             "op",
             "listing",
+            "access",
             "config",
             "histogram",
             "journal",
@@ -45,7 +55,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "limits", "id", "op", "config", "journal", "log", "api", "server",
+            "limits", "id", "op", "access", "config", "journal", "log", "api", "server",
         ],
     ),
 ];
@@ -55,6 +65,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("glommio", &["mesh", "server"]),
     ("io_uring", &["server"]),
     ("serde_json", &["api"]),
+    ("sha2", &["access"]),
+    ("subtle", &["access"]),
     ("flate2", &["http"]),
     ("prometheus_client", &["api"]),
     ("httparse", &["http"]),

@@ -85,6 +85,11 @@ fn the_limits_are_those_of_the_code() {
             limits::STREAM_SEND_MS_MAX / 1000
         ),
         format!(
+            "| tokens, characters of one | {}, {} |",
+            limits::TOKENS_MAX,
+            limits::TOKEN_BYTES_MAX
+        ),
+        format!(
             "| `wait` of `/changes` | {} s |",
             limits::CHANGES_WAIT_S_MAX
         ),

@@ -63,7 +63,10 @@ fn complete(item: &mut Map<String, Value>, route: Route<'_>, errors: &mut Errors
         let Some(operation) = item.get_mut(method) else {
             continue;
         };
-        let codes = errors.codes(operation["x-errors"].take());
+        let mut codes = errors.codes(operation["x-errors"].take());
+        if !route.is_open() {
+            codes.extend(errors.codes(json!(["@guarded"])));
+        }
         let references = errors.responses(codes);
         let members = operation.as_object_mut().expect("an operation");
         members.remove("x-errors");
@@ -115,6 +118,7 @@ fn options_of(route: Route<'_>, errors: &mut Errors) -> Value {
         .expect("an object")
         .extend(references);
     json!({
+        "security": [],
         "summary": format!("The methods of the path: {}", route.allow()),
         "tags": ["Server"],
         "responses": responses,
@@ -211,6 +215,7 @@ fn error_response(status: u16, codes: &[&str]) -> Value {
         }}},
     });
     match status {
+        401 | 403 => response["headers"] = json!({"WWW-Authenticate": header("WWW-Authenticate")}),
         405 => response["headers"] = json!({"Allow": header("Allow")}),
         415 => {
             response["headers"] = json!({

@@ -7,6 +7,7 @@
 //! the request to the store and from there into responses. A JSON patch opens them
 //! on the way to what it changes, and all else stays as it is written.
 
+mod admission;
 mod batch;
 mod body;
 mod changes;
@@ -42,6 +43,7 @@ mod tree;
 mod visit;
 mod work;
 
+pub use admission::{Need, admit};
 pub use changes::{
     ChangeFormat, Changes, Patience, changes_compacted, position_unknown, write_change,
     write_heartbeat,

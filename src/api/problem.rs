@@ -54,6 +54,10 @@ codes! {
     MissingField = "missing_field" BadRequest,
     /// `/api/cmd` does not know the query.
     UnsupportedQuery = "unsupported_query" BadRequest,
+    /// The request shows no token that is known.
+    Unauthorized = "unauthorized" Unauthorized,
+    /// Whoever asks may not have that done.
+    Forbidden = "forbidden" Forbidden,
     /// There is no such document.
     NotFound = "not_found" NotFound,
     /// The document has no such part.

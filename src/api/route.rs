@@ -133,6 +133,11 @@ impl<'r> Route<'r> {
         }
     }
 
+    /// Whether everyone may GET it, whoever may come in.
+    pub(super) fn is_open(self) -> bool {
+        matches!(self, Route::Report(Report::Health | Report::Readiness))
+    }
+
     /// Every path, `{id}` standing for the id, with its route.
     pub(super) fn all() -> impl Iterator<Item = (String, Route<'static>)> {
         let of_document = OF_DOCUMENT

@@ -8,7 +8,7 @@
 use std::{
     fmt,
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, Read},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,7 +24,7 @@ use ureq::{
 
 use crate::{
     id::Id,
-    limits::{CLIENT_CONNECT_TIMEOUT_MS, CLIENT_READ_TIMEOUT_MS},
+    limits::{CLIENT_CONNECT_TIMEOUT_MS, CLIENT_READ_TIMEOUT_MS, TOKEN_FILE_BYTES_MAX},
 };
 
 /// What stays as it is in a path or a query; `.` does not, so that no name is a dot segment.
@@ -44,7 +44,7 @@ pub struct ClientArgs {
     #[arg(long, value_name = "PORT", env = "PORT", hide = true)]
     port: Option<u16>,
 
-    /// File whose first line begins with the token to send; a token may also be in OXDAAS_TOKEN
+    /// File whose first token is sent, as the server takes it; a token may also be in OXDAAS_TOKEN
     #[arg(long, value_name = "FILE", env = "OXDAAS_TOKEN_FILE")]
     token_file: Option<PathBuf>,
 }
@@ -265,13 +265,17 @@ fn authorization(token_file: Option<&Path>) -> Result<Option<HeaderValue>, Clien
     Ok(Some(field))
 }
 
-/// The first word of the first line; what follows it says what the token may do.
+/// The first word of the first line that has one and is no comment; what follows it says what
+/// the token may do.
 fn first_token(path: &Path) -> io::Result<String> {
-    let mut line = String::new();
-    BufReader::new(File::open(path)?.take(4096)).read_line(&mut line)?;
-    match line.split_whitespace().next() {
+    let bytes_max = u64::try_from(TOKEN_FILE_BYTES_MAX).expect("a small constant");
+    let content = io::read_to_string(File::open(path)?.take(bytes_max))?;
+    let mut words = content
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    match words.find(|word| !word.starts_with('#')) {
         Some(token) => Ok(token.to_owned()),
-        None => Err(io::Error::other("its first line is empty")),
+        None => Err(io::Error::other("it has no line with a token")),
     }
 }
 

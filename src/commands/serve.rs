@@ -16,6 +16,7 @@ use signal_hook::{
 
 use super::logging::{LogLevel, journal_events};
 use crate::{
+    access::{Access, TokenFile, TokenFileError},
     config::{Config, Fsync, LogFormat, Timeouts},
     journal::{Journal, Sink},
     limits,
@@ -64,6 +65,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", env = "OXDAAS_SEGMENT_BYTES", default_value_t = 64 * 1024 * 1024,
           value_parser = clap::value_parser!(u32).range(4096..=1024 * 1024 * 1024))]
     segment_bytes: u32,
+
+    /// File with the tokens that clients must show, one a line, ro after those that only read;
+    /// read again on SIGHUP
+    #[arg(long, value_name = "FILE", env = "OXDAAS_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
 
     /// Longest request body, in bytes (up to 268435456); beyond it the answer is 413
     #[arg(long, value_name = "N", env = "OXDAAS_BODY_BYTES_MAX",
@@ -133,6 +139,8 @@ pub(super) enum ArgsError {
     Body(usize),
     #[error("--{0} must be at least 1")]
     Zero(&'static str),
+    #[error(transparent)]
+    Tokens(#[from] TokenFileError),
 }
 
 impl ServeArgs {
@@ -175,6 +183,10 @@ impl ServeArgs {
             segment_bytes: self.segment_bytes,
             body_bytes_max: self.body_bytes_max,
             connections_max: self.connections_max,
+            access: match &self.token_file {
+                None => Access::Anyone,
+                Some(path) => Access::Tokens(TokenFile::open(path)?),
+            },
             timeouts: Timeouts {
                 head: Duration::from_millis(self.head_timeout_ms),
                 body: Duration::from_millis(self.body_timeout_ms),
@@ -251,6 +263,9 @@ fn run(config: &Config, args: &ServeArgs, events: &Journal, mut signals: Signals
             "more cores than CPUs: they run unpinned"
         );
     }
+    if let Access::Tokens(file) = &config.access {
+        tell_tokens(file);
+    }
     let running = match server::start(config, events) {
         Ok(running) => running,
         Err(error) => return fail(&error),
@@ -276,7 +291,7 @@ fn run(config: &Config, args: &ServeArgs, events: &Journal, mut signals: Signals
         NotifyState::Status(&format!("listening on {}", running.address)),
     ]);
     while signals.forever().next() == Some(SIGHUP) {
-        read_again(&running);
+        read_again(config, &running);
     }
     tracing::info!("draining");
     tell_manager(&[NotifyState::Stopping]);
@@ -300,9 +315,24 @@ fn run(config: &Config, args: &ServeArgs, events: &Journal, mut signals: Signals
 
 /// Reads again, on SIGHUP, each file whose content can change while the server runs. One that
 /// is wrong is told in the log, and what it said before stays in force.
-fn read_again(running: &Running) {
-    tracing::info!("SIGHUP: the access log, if there is one, is opened anew");
+fn read_again(config: &Config, running: &Running) {
+    tracing::info!("SIGHUP: files of settings are read again, the access log is opened anew");
     running.reopen_access_log();
+    if let Access::Tokens(file) = &config.access {
+        match file.reload() {
+            Ok(()) => tell_tokens(file),
+            Err(error) => tracing::error!("{error}; the tokens stay what they were"),
+        }
+    }
+}
+
+/// What the log says of a token file that was read.
+fn tell_tokens(file: &TokenFile) {
+    let path = file.path().display();
+    tracing::info!("{count} tokens in {path}", count = file.token_count());
+    for caution in file.cautions() {
+        tracing::warn!("{caution}");
+    }
 }
 
 /// The one line that says that the server is ready.

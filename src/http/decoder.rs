@@ -81,12 +81,14 @@ enum State {
     /// The head lies at `start..body_start` of the input, the body behind it.
     Length {
         start: usize,
+        announced: bool,
         body_start: usize,
         body_end: usize,
     },
     /// The head begins at `start` of the input.
     Chunked {
         start: usize,
+        announced: bool,
         body: Chunked,
     },
 }
@@ -128,13 +130,18 @@ impl Decoder {
                     }
                     self.state = State::Length {
                         start,
+                        announced: false,
                         body_start,
                         body_end,
                     };
                 }
                 Framing::Chunked => {
                     let body = Chunked::new(body_start);
-                    self.state = State::Chunked { start, body };
+                    self.state = State::Chunked {
+                        start,
+                        announced: false,
+                        body,
+                    };
                 }
             }
             if head.expectation == Expectation::Continue && input.len() == body_start {
@@ -142,6 +149,30 @@ impl Decoder {
             }
         }
         self.next_of_body(input)
+    }
+
+    /// The request whose body is under way, still without it: said once a request, so that a
+    /// body that nobody wants need not be waited for.
+    ///
+    /// `input` is what the last call of [`Decoder::next`] was given.
+    pub fn announced<'b>(&mut self, input: &'b [u8]) -> Option<Request<'b>> {
+        let (start, announced) = match &mut self.state {
+            State::Head(_) => return None,
+            State::Length {
+                start, announced, ..
+            }
+            | State::Chunked {
+                start, announced, ..
+            } => (*start, announced),
+        };
+        if std::mem::replace(announced, true) {
+            return None;
+        }
+        let head = Head::read(&input[start..], self.bounds.body_bytes_max)
+            .ok()
+            .flatten()
+            .expect("the caller gives the same bytes again, and this head was read from them");
+        Some(self.request(head, Cow::Borrowed(b"")))
     }
 
     /// What the connection waits for after the last call of [`Decoder::next`].
@@ -172,11 +203,12 @@ impl Decoder {
                 start,
                 body_start,
                 body_end,
+                ..
             } => match input.get(*body_start..*body_end) {
                 Some(body) => (*start, Cow::Borrowed(body), *body_end),
                 None => return Ok(Step::NeedMore),
             },
-            State::Chunked { start, body } => match body.next(input, body_bytes_max)? {
+            State::Chunked { start, body, .. } => match body.next(input, body_bytes_max)? {
                 Some(end) => (*start, Cow::Owned(body.take_body()), end),
                 None => return Ok(Step::NeedMore),
             },
@@ -189,17 +221,21 @@ impl Decoder {
     fn finish<'b>(&mut self, head: Head<'b>, body: Cow<'b, [u8]>, consumed: usize) -> Step<'b> {
         self.state = State::Head(HeadScan::default());
         Step::Request {
-            request: Request {
-                method: head.method,
-                path: head.path,
-                query: head.query,
-                version: head.version,
-                persistence: head.persistence,
-                fields: head.fields,
-                body,
-                body_bytes_max: self.bounds.body_bytes_max,
-            },
+            request: self.request(head, body),
             consumed,
+        }
+    }
+
+    fn request<'b>(&self, head: Head<'b>, body: Cow<'b, [u8]>) -> Request<'b> {
+        Request {
+            method: head.method,
+            path: head.path,
+            query: head.query,
+            version: head.version,
+            persistence: head.persistence,
+            fields: head.fields,
+            body,
+            body_bytes_max: self.bounds.body_bytes_max,
         }
     }
 }

@@ -10,6 +10,7 @@ use std::{collections::VecDeque, net::SocketAddr, os::fd::OwnedFd};
 use bytes::Bytes;
 
 use super::{
+    gate::Guard,
     tally::final_status,
     witness::{Note, body_bytes},
 };
@@ -37,6 +38,8 @@ pub struct Connection {
     pub socket: OwnedFd,
     /// The other end, if requests are noted.
     pub peer: Option<SocketAddr>,
+    /// What the peer must show.
+    pub guard: Guard,
     pub decoder: Decoder,
     /// Bytes received and not yet consumed by a request.
     pub input: Vec<u8>,
@@ -156,10 +159,11 @@ struct Clock {
 }
 
 impl Connection {
-    pub fn new(socket: OwnedFd, bounds: Bounds, now_ms: u64) -> Connection {
+    pub fn new(socket: OwnedFd, guard: Guard, bounds: Bounds, now_ms: u64) -> Connection {
         Connection {
             socket,
             peer: None,
+            guard,
             decoder: Decoder::new(bounds),
             input: Vec::new(),
             exchange: None,

@@ -19,6 +19,7 @@ use slab::Slab;
 use super::{
     connection::Stage,
     desk::{Desk, Seat},
+    gate::Gate,
     gather::{Gather, Waiting},
     log_core::LogPort,
     process::Process,
@@ -101,6 +102,8 @@ pub struct Core {
     pub(super) reports: Reports,
     pub(super) desk: Desk,
     witness: Witness,
+    /// Who may come in.
+    pub(super) gate: Gate,
     /// The log, on the core that runs it.
     pub(super) log: Option<Rc<LogPort>>,
     /// The source of ids, on the core that runs the log.
@@ -157,6 +160,7 @@ impl Core {
         Core {
             desk,
             witness,
+            gate: Gate::new(&parts.config.access),
             id: parts.id,
             config: parts.config,
             process: parts.process,
@@ -369,7 +373,8 @@ impl Core {
             return;
         }
         self.tally().accepted.add(1);
-        self.desk.seat_connection(socket, ring);
+        let guard = self.gate.guard();
+        self.desk.seat_connection(socket, guard, ring);
     }
 
     fn take_parcels(&mut self) -> bool {

@@ -16,6 +16,7 @@ use slab::Slab;
 
 use super::{
     connection::{Answered, Connection, Overdue, Receiving, Stage},
+    gate::Guard,
     ring::{Ring, Token},
     tally::micros,
     witness::Note,
@@ -107,8 +108,8 @@ impl Desk {
     }
 
     /// Takes in a new connection and begins to read it.
-    pub fn seat_connection(&mut self, socket: OwnedFd, ring: &mut Ring) {
-        let mut connection = Connection::new(socket, self.bounds, self.now_ms());
+    pub fn seat_connection(&mut self, socket: OwnedFd, guard: Guard, ring: &mut Ring) {
+        let mut connection = Connection::new(socket, guard, self.bounds, self.now_ms());
         connection.receiving = Receiving::On;
         if self.takes_notes {
             connection.peer = peer_of(&connection.socket);

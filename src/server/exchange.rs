@@ -7,13 +7,14 @@ use super::{
     connection::{Exchange, Stage, Unplaced},
     core::{Caller, Core, Waiter},
     desk::Seat,
+    gate::Guard,
     gather::Waiting,
     ring::Token,
     share::Asker,
     witness::Note,
 };
 use crate::{
-    api::{self, BodyMode, Label, Plan, Render, ReplyContext, Report},
+    api::{self, BodyMode, Label, Need, Plan, Problem, Render, ReplyContext, Report},
     http::{CONTINUE, Persistence, Request, Step, Transfer},
     id::{CoreId, Id},
     limits::{CALLS_MAX, OUTPUT_BYTES_MAX, PIPELINE_MAX, TURN_MS, TURN_REQUESTS_MIN},
@@ -225,9 +226,11 @@ impl Core {
                 break;
             }
             match connection.decoder.next(&input[consumed..]) {
-                Ok(Step::NeedMore) => break,
-                Ok(Step::Continue) => {
-                    self.respond(token, CONTINUE, Persistence::KeepAlive);
+                Ok(step @ (Step::NeedMore | Step::Continue)) => {
+                    let is_refused = self.refuse_body(token, &input[consumed..]);
+                    if step == Step::Continue && !is_refused {
+                        self.respond(token, CONTINUE, Persistence::KeepAlive);
+                    }
                     break;
                 }
                 Ok(Step::Request {
@@ -268,7 +271,7 @@ impl Core {
             began_us,
             note: takes_notes.then(|| Note::of(request, connection.peer)),
         });
-        let planned = api::plan(request).and_then(|plan| Ok((plan, api::durability(request)?)));
+        let planned = self.plan(token, request);
         let (planned, durability) = match planned {
             Ok((plan, durability)) => (Ok(plan), durability),
             Err(problem) => (Err(problem), Durability::AsConfigured),
@@ -336,19 +339,52 @@ impl Core {
                 self.respond(token, &response, persistence);
             }
             Err(problem) => {
-                let mut response = Vec::new();
-                let context = ReplyContext {
-                    persistence,
-                    date: self.desk.date(),
-                };
-                let body_mode = BodyMode::of(request);
-                api::render_problem(&problem, body_mode, &context, &mut response);
-                self.respond(token, &response, persistence);
+                self.respond_problem(token, &problem, BodyMode::of(request), persistence);
             }
         }
         if persistence == Persistence::Close {
             self.desk.connection(token).end();
         }
+    }
+
+    /// Plans what to do for a request, if whoever asks may have it done.
+    fn plan(&mut self, token: Token, request: &Request<'_>) -> Result<(Plan, Durability), Problem> {
+        let guard = self.desk.connection(token).guard;
+        let plan = match guard {
+            Guard::Open => api::plan(request)?,
+            _ => {
+                let grant = self.gate.admit(guard, request, Need::of(request))?;
+                api::plan(request)?.granted(grant)?
+            }
+        };
+        Ok((plan, api::durability(request)?))
+    }
+
+    /// Answers a request whose body is under way, and reads no further one, if it is refused
+    /// anyway; whether it was. So nobody has a body kept here who may not come in.
+    fn refuse_body(&mut self, token: Token, input: &[u8]) -> bool {
+        let (began_us, takes_notes) = (self.desk.now_us(), self.desk.takes_notes);
+        let connection = self.desk.connection(token);
+        let guard = connection.guard;
+        if guard == Guard::Open {
+            return false;
+        }
+        let Some(request) = connection.decoder.announced(input) else {
+            return false;
+        };
+        let need = Need::of(&request).with_body();
+        let Err(problem) = self.gate.admit(guard, &request, need) else {
+            return false;
+        };
+        let connection = self.desk.connection(token);
+        connection.begin_exchange(Exchange {
+            label: Label::of(&request),
+            began_us,
+            note: takes_notes.then(|| Note::of(&request, connection.peer)),
+        });
+        self.respond_problem(token, &problem, BodyMode::of(&request), Persistence::Close);
+        self.desk.connection(token).end();
+        true
     }
 
     /// Executes `op` at the owner of its id.
@@ -407,6 +443,22 @@ impl Core {
             connection.hold_rendered(response.to_vec(), persistence);
         }
         self.desk.list(token);
+    }
+
+    fn respond_problem(
+        &mut self,
+        token: Token,
+        problem: &Problem,
+        body_mode: BodyMode,
+        persistence: Persistence,
+    ) {
+        let mut response = Vec::new();
+        let context = ReplyContext {
+            persistence,
+            date: self.desk.date(),
+        };
+        api::render_problem(problem, body_mode, &context, &mut response);
+        self.respond(token, &response, persistence);
     }
 
     fn ask_for_id(&mut self, seat: Seat, taken_in_a_row: u32) {

@@ -6,6 +6,7 @@ mod core;
 mod desk;
 mod exchange;
 mod feed;
+mod gate;
 mod gather;
 mod log_core;
 mod preflight;

@@ -130,6 +130,32 @@ fn continue_is_said_once_and_only_while_the_body_is_outstanding() {
 }
 
 #[test]
+fn a_request_whose_body_is_under_way_is_announced_once() {
+    for framing in ["Content-Length: 2", "Transfer-Encoding: chunked"] {
+        let get = "GET /1 HTTP/1.1\r\nHost: h\r\n\r\n";
+        let text = format!("{}1", with_fields(&format!("Prefer: x\r\n{framing}\r\n")));
+        let mut decoder = decoder();
+        assert!(matches!(
+            decoder.next(get.as_bytes()),
+            Ok(Step::Request { .. })
+        ));
+        assert_eq!(decoder.announced(b""), None);
+        assert_eq!(decoder.next(&text.as_bytes()[..9]), Ok(Step::NeedMore));
+        assert_eq!(decoder.announced(&text.as_bytes()[..9]), None);
+        assert_eq!(decoder.next(text.as_bytes()), Ok(Step::NeedMore));
+        let announced = decoder
+            .announced(text.as_bytes())
+            .expect("its head is whole");
+        assert_eq!((announced.method, announced.path), (Method::Post, "/"));
+        assert_eq!(announced.fields.first(Field::Prefer), Some(&b"x"[..]));
+        assert_eq!(announced.body.as_ref(), b"");
+        assert_eq!(decoder.announced(text.as_bytes()), None);
+        assert_eq!(decoder.next(text.as_bytes()), Ok(Step::NeedMore));
+        assert_eq!(decoder.announced(text.as_bytes()), None);
+    }
+}
+
+#[test]
 fn pipelined_requests_come_in_order() {
     let get = "GET /1 HTTP/1.1\r\nHost: h\r\n\r\n";
     let put = "PUT /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n{1}";
