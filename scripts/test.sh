@@ -74,7 +74,7 @@ step() {
 # Installs or names the Debian packages that are missing.
 packages() {
     local missing=() pair
-    for pair in cc:gcc curl:curl jq:jq wrk:wrk ab:apache2-utils python3:python3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs shellcheck:shellcheck systemd-analyze:systemd escript:erlang-base ssh:openssh-client /usr/sbin/sshd:openssh-server; do
+    for pair in cc:gcc ip:iproute2 unshare:util-linux curl:curl jq:jq wrk:wrk ab:apache2-utils python3:python3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs shellcheck:shellcheck systemd-analyze:systemd escript:erlang-base ssh:openssh-client /usr/sbin/sshd:openssh-server; do
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
     done
     [[ -d /usr/share/iso-codes/json ]] || missing+=(iso-codes)

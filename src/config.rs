@@ -60,6 +60,8 @@ pub struct Config {
     pub connections_max: usize,
     /// Who is answered.
     pub access: Access,
+    /// The most of them from one address (IPv6: from one /64); those of this machine do not count.
+    pub connections_per_address_max: usize,
     /// How long clients may take.
     pub timeouts: Timeouts,
     /// How many parcels fit a channel between two cores.

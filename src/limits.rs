@@ -94,6 +94,20 @@ pub const RECEIVE_BUFFER_BYTES: usize = 4 * 1024;
 pub const RECEIVE_BUFFER_COUNT: u16 = 512;
 /// Connections that the process accepts unless `--connections-max` says otherwise.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 16 * 1024;
+/// The share of them that one address may have unless `--connections-per-address-max` says
+/// otherwise: the others keep as many.
+pub const CONNECTIONS_PER_ADDRESS_SHARE: usize = 2;
+/// Milliseconds that a client must have kept the server waiting before its connection is closed
+/// to make room for a new one.
+pub const PATIENCE_WHEN_FULL_MS: u64 = 1_000;
+/// Bytes of a request body that are worth a second of that patience.
+pub const BODY_BYTES_PER_S_WHEN_FULL: u64 = 16 * 1024;
+/// Milliseconds between two looks for connections to close for new ones.
+pub const LOOK_FOR_ROOM_MS: u64 = 250;
+/// Descriptors that connections leave to the log, the rings and the streams.
+pub const FILES_BESIDE_CONNECTIONS: u64 = 64;
+/// The same for each core.
+pub const FILES_PER_CORE: u64 = 16;
 
 /// Streamed responses (a feed of changes, a backup) that one core may have under way (503 beyond).
 pub const STREAMS_MAX: usize = 128;

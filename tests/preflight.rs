@@ -101,6 +101,7 @@ fn help_and_version() {
         "--segment-bytes",
         "--body-bytes-max",
         "--connections-max",
+        "--connections-per-address-max",
         "--head-timeout-ms",
         "--body-timeout-ms",
         "--idle-timeout-ms",
@@ -139,6 +140,10 @@ fn bad_flags_are_refused_by_name() {
         (&["--body-bytes-max", "0"], "body"),
         (&["--body-bytes-max", "99999999999999"], "body"),
         (&["--connections-max", "0"], "connections"),
+        (
+            &["--connections-per-address-max", "0"],
+            "--connections-per-address-max",
+        ),
         (&["--head-timeout-ms", "x"], "head-timeout"),
     ] {
         let exit = Launch::serve(data.path()).args(arguments).run();

@@ -80,8 +80,12 @@ pub struct ConnectionFigures {
     pub max: u64,
     /// Accepted so far.
     pub accepted: u64,
-    /// Turned away, because there were too many.
+    /// Turned away, because there were too many in all.
     pub turned_away: u64,
+    /// Turned away, because their addresses had too many.
+    pub turned_away_by_address: u64,
+    /// Closed, because there were too many and their peers kept the server waiting the longest.
+    pub closed_for_others: u64,
 }
 
 /// The log.

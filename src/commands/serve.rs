@@ -81,6 +81,11 @@ pub struct ServeArgs {
           default_value_t = limits::CONNECTIONS_MAX_DEFAULT)]
     connections_max: usize,
 
+    /// Most connections from one address, for IPv6 from one /64; beyond it the answer is 503;
+    /// those of this machine do not count [default: a half of --connections-max]
+    #[arg(long, value_name = "N", env = "OXDAAS_CONNECTIONS_PER_ADDRESS_MAX")]
+    connections_per_address_max: Option<usize>,
+
     /// Milliseconds from the first byte of a request head to its end; beyond it the answer is 408
     #[arg(long, value_name = "MS", env = "OXDAAS_HEAD_TIMEOUT_MS",
           default_value_t = limits::HEAD_TIMEOUT_MS_DEFAULT)]
@@ -165,9 +170,14 @@ impl ServeArgs {
         if self.body_bytes_max > limits::BODY_BYTES_MAX_CEILING {
             return Err(ArgsError::Body(self.body_bytes_max));
         }
+        let connections_per_address_max = self.connections_per_address_max.unwrap_or_else(|| {
+            self.connections_max
+                .div_ceil(limits::CONNECTIONS_PER_ADDRESS_SHARE)
+        });
         for (name, value) in [
             ("body-bytes-max", self.body_bytes_max),
             ("connections-max", self.connections_max),
+            ("connections-per-address-max", connections_per_address_max),
             ("mesh-parcels-max", self.mesh_parcels_max),
         ] {
             if value == 0 {
@@ -187,6 +197,7 @@ impl ServeArgs {
                 None => Access::Anyone,
                 Some(path) => Access::Tokens(TokenFile::open(path)?),
             },
+            connections_per_address_max,
             timeouts: Timeouts {
                 head: Duration::from_millis(self.head_timeout_ms),
                 body: Duration::from_millis(self.body_timeout_ms),

@@ -10,6 +10,7 @@ use std::{collections::VecDeque, net::SocketAddr, os::fd::OwnedFd};
 use bytes::Bytes;
 
 use super::{
+    addresses::Origin,
     gate::Guard,
     tally::final_status,
     witness::{Note, body_bytes},
@@ -19,8 +20,8 @@ use crate::{
     http::{Bounds, DateField, Decoder, Persistence, Phase},
     id::Id,
     limits::{
-        BODY_RATE_BYTES_MIN, LINGER_MS, OUTPUT_BYTES_MAX, STREAM_BYTES_PER_S_MIN,
-        STREAM_SEND_MS_MAX,
+        BODY_BYTES_PER_S_WHEN_FULL, BODY_RATE_BYTES_MIN, LINGER_MS, OUTPUT_BYTES_MAX,
+        STREAM_BYTES_PER_S_MIN, STREAM_SEND_MS_MAX,
     },
     op::{Durability, Expires, Outcome},
 };
@@ -40,6 +41,8 @@ pub struct Connection {
     pub peer: Option<SocketAddr>,
     /// What the peer must show.
     pub guard: Guard,
+    /// Where it is counted.
+    pub origin: Option<Origin>,
     pub decoder: Decoder,
     /// Bytes received and not yet consumed by a request.
     pub input: Vec<u8>,
@@ -164,6 +167,7 @@ impl Connection {
             socket,
             peer: None,
             guard,
+            origin: None,
             decoder: Decoder::new(bounds),
             input: Vec::new(),
             exchange: None,
@@ -501,6 +505,26 @@ impl Connection {
                 "the request body stopped arriving; send at least 1024 bytes within the body timeout",
             )),
         }
+    }
+
+    /// Since when the server waits for the peer alone: for a request, for the rest of one, or for
+    /// it to take a response. What it sent or is sent counts for the time that it may take.
+    pub fn waits_since_ms(&self) -> Option<u64> {
+        let worth_ms = |bytes: usize| {
+            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+            bytes.saturating_mul(1000) / BODY_BYTES_PER_S_WHEN_FULL
+        };
+        if self.sending {
+            return Some(self.clock.send_began_ms + worth_ms(self.clock.send_bytes));
+        }
+        if self.stage != Stage::Open || !self.slots.is_empty() || self.parked {
+            return None;
+        }
+        Some(match self.decoder.phase() {
+            Phase::Idle if self.input.is_empty() => self.clock.heard_ms,
+            Phase::Idle | Phase::Head => self.clock.request_began_ms,
+            Phase::Body => self.clock.request_began_ms + worth_ms(self.input.len()),
+        })
     }
 
     /// Begins a new send: the write timeout counts from here.

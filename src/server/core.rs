@@ -7,6 +7,7 @@
 
 use std::{
     collections::VecDeque,
+    io,
     net::TcpListener,
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
@@ -14,11 +15,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use rustix::io::Errno;
 use slab::Slab;
 
 use super::{
+    addresses::Origin,
     connection::Stage,
-    desk::{Desk, Seat},
+    desk::{Crowd, Desk, Seat, peer_of},
     gate::Gate,
     gather::{Gather, Waiting},
     log_core::LogPort,
@@ -46,6 +49,9 @@ const RING_WORKS: &str = "io_uring_enter works for a ring in use";
 
 /// How often connections are looked at for timeouts.
 pub const TICK: Duration = Duration::from_millis(250);
+
+/// The pause between two complaints about the same.
+const COMPLAINT: Duration = Duration::from_secs(10);
 
 /// How long a core with nothing to do rests in its ring before it sleeps in glommio, and how
 /// long the executor's other tasks may have to wait for a busy core.
@@ -113,6 +119,8 @@ pub struct Core {
     pub(super) disk: Arc<Directory>,
     listener: TcpListener,
     accepting: Accepting,
+    /// When it was last said that connections are not accepted.
+    complained: Option<Instant>,
     inbox: Vec<(CoreId, Parcel)>,
     started: Instant,
     /// When the turn under way began.
@@ -129,7 +137,8 @@ pub struct Core {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Accepting {
     On,
-    /// The listener failed (no descriptor is free, say); tried again with the next tick.
+    /// No descriptor is free, or no memory; tried again once a connection has ended, and with
+    /// the next tick.
     Failed,
     Off,
 }
@@ -179,6 +188,7 @@ impl Core {
             disk: parts.disk,
             listener: parts.listener,
             accepting: Accepting::Off,
+            complained: None,
             inbox: Vec::new(),
             started: now,
             now,
@@ -332,12 +342,10 @@ impl Core {
                     Ok(socket) => self.welcome(socket, ring),
                     // Draining stopped the listener.
                     Err(_) if self.accepting == Accepting::Off => {}
-                    Err(error) => {
-                        tracing::warn!(core = self.id.0, %error, "a connection was not accepted");
-                    }
+                    Err(error) => self.not_accepted(&error),
                 }
                 if !more && self.accepting == Accepting::On {
-                    self.accepting = Accepting::Failed;
+                    ring.accept(self.listener.as_fd());
                 }
             }
             Event::Received { token, data, end } => {
@@ -366,15 +374,60 @@ impl Core {
     }
 
     fn welcome(&mut self, socket: OwnedFd, ring: &mut Ring) {
-        if self.process.connections.fetch_add(1, Ordering::Relaxed) >= self.config.connections_max {
-            self.process.connections.fetch_sub(1, Ordering::Relaxed);
-            self.tally().turned_away.add(1);
-            self.desk.turn_away(&socket, self.config.connections_max);
+        let Some(origin) = self.origin(&socket) else {
             return;
+        };
+        if origin.is_some_and(|origin| !self.process.addresses.enter(origin)) {
+            self.tally().turned_away_by_address.add(1);
+            return self.desk.turn_away(&socket, Crowd::Address);
+        }
+        let open = self.process.connections.fetch_add(1, Ordering::Relaxed);
+        if open >= self.config.connections_max {
+            if !self.desk.make_room() {
+                self.desk.left.extend(origin);
+                self.count_out(1);
+                self.tally().turned_away.add(1);
+                return self.desk.turn_away(&socket, Crowd::Process);
+            }
+            self.tally().closed_for_others.add(1);
         }
         self.tally().accepted.add(1);
         let guard = self.gate.guard();
-        self.desk.seat_connection(socket, guard, ring);
+        self.desk.seat_connection(socket, guard, origin, ring);
+    }
+
+    /// Where a connection is counted; a listener of the loopback has none of other machines.
+    /// `None`: its peer has gone already.
+    fn origin(&self, socket: &OwnedFd) -> Option<Option<Origin>> {
+        match self.config.listen.ip().is_loopback() {
+            true => Some(None),
+            false => peer_of(socket).map(|peer| Origin::of(peer.ip())),
+        }
+    }
+
+    fn not_accepted(&mut self, error: &io::Error) {
+        if self
+            .complained
+            .is_none_or(|last| self.now - last >= COMPLAINT)
+        {
+            self.complained = Some(self.now);
+            tracing::warn!(core = self.id.0, %error, "connections are not accepted");
+        }
+        let spent = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+        if spent
+            .map(|errno| Some(errno.raw_os_error()))
+            .contains(&error.raw_os_error())
+        {
+            self.accepting = Accepting::Failed;
+        }
+    }
+
+    /// Counts connections out that have ended.
+    fn count_out(&mut self, ended: usize) {
+        self.process.connections.fetch_sub(ended, Ordering::Relaxed);
+        for origin in self.desk.left.drain(..) {
+            self.process.addresses.leave(origin);
+        }
     }
 
     fn take_parcels(&mut self) -> bool {
@@ -438,18 +491,23 @@ impl Core {
     }
 
     fn flush_connections(&mut self, ring: &mut Ring) {
-        let closed = self.desk.flush(ring);
-        self.process
-            .connections
-            .fetch_sub(closed, Ordering::Relaxed);
+        let ended = self.desk.flush(ring);
+        if ended > 0 {
+            self.count_out(ended);
+            self.accept_again(ring);
+        }
     }
 
-    fn tick(&mut self, ring: &mut Ring) {
-        self.desk.end_overdue(&self.config.timeouts);
+    fn accept_again(&mut self, ring: &mut Ring) {
         if self.accepting == Accepting::Failed {
             self.accepting = Accepting::On;
             ring.accept(self.listener.as_fd());
         }
+    }
+
+    fn tick(&mut self, ring: &mut Ring) {
+        self.desk.end_overdue(&self.config.timeouts);
+        self.accept_again(ring);
         self.flush_connections(ring);
         self.witness.tick(self.now);
     }

@@ -15,6 +15,7 @@ use rustix::net::{SendFlags, Shutdown};
 use slab::Slab;
 
 use super::{
+    addresses::Origin,
     connection::{Answered, Connection, Overdue, Receiving, Stage},
     gate::Guard,
     ring::{Ring, Token},
@@ -25,7 +26,10 @@ use crate::{
     api::{self, BodyMode, Code, Problem, ReplyContext},
     config::Timeouts,
     http::{Bounds, DateClock, DateField, Persistence},
-    limits::{INPUT_PARKED_BYTES_MAX, POOLED_BUFFER_BYTES_MAX, POOLED_BUFFER_COUNT},
+    limits::{
+        INPUT_PARKED_BYTES_MAX, LOOK_FOR_ROOM_MS, PATIENCE_WHEN_FULL_MS, POOLED_BUFFER_BYTES_MAX,
+        POOLED_BUFFER_COUNT,
+    },
     op::Outcome,
 };
 
@@ -34,6 +38,21 @@ use crate::{
 pub struct Seat {
     pub token: Token,
     pub number: u32,
+}
+
+/// The bound that a connection is turned away for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crowd {
+    Process,
+    Address,
+}
+
+/// Responses to connections that are turned away, written once a second at most.
+#[derive(Default)]
+struct Refusals {
+    unix_second: u64,
+    process: Vec<u8>,
+    address: Vec<u8>,
 }
 
 /// The connections of one core.
@@ -49,6 +68,14 @@ pub struct Desk {
     pub answered: Vec<Answered>,
     /// Whether requests are noted, for the access log.
     pub takes_notes: bool,
+    /// Origins of connections that have ended since they were last counted out.
+    pub left: Vec<Origin>,
+    /// Connections that may be closed for new ones, with the times since when they wait; the one
+    /// that waits longest is last.
+    waiting: Vec<(u64, Token)>,
+    /// When these were last looked for.
+    looked_ms: u64,
+    refusals: Refusals,
     bounds: Bounds,
     date: DateClock,
     unix_second: u64,
@@ -65,6 +92,10 @@ impl Desk {
             buffers: Vec::new(),
             answered: Vec::new(),
             takes_notes: false,
+            left: Vec::new(),
+            waiting: Vec::new(),
+            looked_ms: 0,
+            refusals: Refusals::default(),
             bounds: Bounds { body_bytes_max },
             date: DateClock::new(unix_second),
             unix_second,
@@ -108,8 +139,15 @@ impl Desk {
     }
 
     /// Takes in a new connection and begins to read it.
-    pub fn seat_connection(&mut self, socket: OwnedFd, guard: Guard, ring: &mut Ring) {
+    pub fn seat_connection(
+        &mut self,
+        socket: OwnedFd,
+        guard: Guard,
+        origin: Option<Origin>,
+        ring: &mut Ring,
+    ) {
         let mut connection = Connection::new(socket, guard, self.bounds, self.now_ms());
+        connection.origin = origin;
         connection.receiving = Receiving::On;
         if self.takes_notes {
             connection.peer = peer_of(&connection.socket);
@@ -123,11 +161,31 @@ impl Desk {
         }
     }
 
-    /// Answers a connection beyond the bound with a 503, as cheaply as possible.
-    pub fn turn_away(&mut self, socket: &OwnedFd, connections_max: usize) {
-        let message = format!(
-            "the server has its {connections_max} connections; try again later or raise --connections-max"
-        );
+    /// Answers a connection beyond a bound with a 503, as cheaply as possible.
+    pub fn turn_away(&mut self, socket: &OwnedFd, crowd: Crowd) {
+        if self.refusals.unix_second != self.unix_second {
+            self.refusals = Refusals {
+                unix_second: self.unix_second,
+                process: self.refusal(
+                    "the server has all the connections that it may have; try again later, or \
+                     raise --connections-max",
+                ),
+                address: self.refusal(
+                    "your address has all the connections that it may have; close some, or raise \
+                     --connections-per-address-max",
+                ),
+            };
+        }
+        let response = match crowd {
+            Crowd::Process => &self.refusals.process,
+            Crowd::Address => &self.refusals.address,
+        };
+        // A peer that cannot even take this is closed without a word.
+        let _ = rustix::net::send(socket, response, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        let _ = rustix::net::shutdown(socket, Shutdown::Write);
+    }
+
+    fn refusal(&mut self, message: &'static str) -> Vec<u8> {
         let problem = Problem::new(Code::TooManyConnections, message);
         let mut response = Vec::new();
         let context = ReplyContext {
@@ -135,9 +193,42 @@ impl Desk {
             date: self.date(),
         };
         api::render_problem(&problem, BodyMode::PLAIN, &context, &mut response);
-        // A peer that cannot even take this is closed without a word.
-        let _ = rustix::net::send(socket, &response, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-        let _ = rustix::net::shutdown(socket, Shutdown::Write);
+        response
+    }
+
+    /// Ends the connection whose peer keeps the server waiting the longest, so that a new one has
+    /// its place; whether there was one that does for long enough.
+    ///
+    /// Costs a look at all connections, but that not more often than every [`LOOK_FOR_ROOM_MS`].
+    pub fn make_room(&mut self) -> bool {
+        let now_ms = self.now_ms();
+        if self.waiting.is_empty() && now_ms >= self.looked_ms + LOOK_FOR_ROOM_MS {
+            self.looked_ms = now_ms;
+            let long_since = |connection: &Connection| {
+                let since_ms = connection.waits_since_ms()?;
+                (since_ms + PATIENCE_WHEN_FULL_MS <= now_ms).then_some(since_ms)
+            };
+            let waiting = self.connections.iter().filter_map(|(key, connection)| {
+                let token = Token::try_from(key).expect("tokens are made from u32");
+                long_since(connection).map(|since_ms| (since_ms, token))
+            });
+            self.waiting = waiting.collect();
+            self.waiting
+                .sort_unstable_by_key(|&(since_ms, _)| std::cmp::Reverse(since_ms));
+        }
+        while let Some((since_ms, token)) = self.waiting.pop() {
+            let connection = self.connections.get_mut(index(token));
+            // It may have been heard of since, or be another one by now.
+            if let Some(connection) = connection
+                && connection.waits_since_ms() == Some(since_ms)
+                && connection.stage != Stage::Dead
+            {
+                shut_both(connection);
+                self.list(token);
+                return true;
+            }
+        }
+        false
     }
 
     /// Puts the connection on the list of those to look at before the turn ends.
@@ -283,7 +374,8 @@ impl Desk {
             advance(connection, token, now_ms, ring);
             if connection.is_free() {
                 // Still on the parked list, perhaps: resuming skips what is gone.
-                drop(self.connections.remove(index(token)));
+                let gone = self.connections.remove(index(token));
+                self.left.extend(gone.origin);
                 closed += 1;
             }
         }
@@ -377,7 +469,7 @@ fn shut_both(connection: &mut Connection) {
 }
 
 /// The other end of a connection; `None`: it is gone already.
-fn peer_of(socket: &OwnedFd) -> Option<SocketAddr> {
+pub(super) fn peer_of(socket: &OwnedFd) -> Option<SocketAddr> {
     let address = rustix::net::getpeername(socket).ok()??;
     SocketAddr::try_from(address).ok()
 }

@@ -1,5 +1,6 @@
 //! The running server: cores, their sockets, the log task, start and end.
 
+mod addresses;
 mod compactor;
 mod connection;
 mod core;

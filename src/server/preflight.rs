@@ -8,6 +8,10 @@ use std::{fs, io};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::ring::Ring;
+use crate::{
+    config::Config,
+    limits::{CONNECTIONS_PER_ADDRESS_SHARE, FILES_BESIDE_CONNECTIONS, FILES_PER_CORE},
+};
 
 /// Bytes of locked memory that each glommio executor insists on.
 const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
@@ -78,6 +82,28 @@ pub fn check_io_uring() -> Result<(), PreflightError> {
     tried
         .expect("setting up a ring does not panic")
         .map_err(explain)
+}
+
+/// `config` with no more connections than there are descriptors for, so that they leave some to
+/// the log: without one it could not begin a segment.
+pub fn within_descriptors(config: &Config) -> Config {
+    let mut config = config.clone();
+    let Some(files) = getrlimit(Resource::Nofile).current else {
+        return config;
+    };
+    let kept = FILES_BESIDE_CONNECTIONS + FILES_PER_CORE * u64::from(config.cores);
+    let room = usize::try_from(files.saturating_sub(kept).max(1)).unwrap_or(usize::MAX);
+    if room < config.connections_max {
+        tracing::warn!(
+            "{files} open files are enough for {room} connections, not for the {} of \
+             --connections-max: raise 'ulimit -n' (systemd: LimitNOFILE=, Docker: --ulimit nofile)",
+            config.connections_max
+        );
+        config.connections_max = room;
+        let share = room.div_ceil(CONNECTIONS_PER_ADDRESS_SHARE);
+        config.connections_per_address_max = config.connections_per_address_max.min(share);
+    }
+    config
 }
 
 /// Best effort: the checks that follow find what is still too low.

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use super::addresses::Addresses;
 use super::tally::{LogTally, Tally};
 use crate::{api::NotReady, id::CoreId, log::Lsn};
 
@@ -19,6 +20,8 @@ pub struct Process {
     pub log_failed: AtomicBool,
     /// Connections open in the whole process.
     pub connections: AtomicUsize,
+    /// How many of them each address has.
+    pub addresses: Addresses,
     /// Cores that have no connection left and will never have one again.
     pub drained: AtomicUsize,
     /// Every record up to this one may be shown to those who read the log: no crash takes it
@@ -37,12 +40,13 @@ pub struct Process {
 }
 
 impl Process {
-    /// That of a server with so many cores.
-    pub fn new(cores: u16) -> Process {
+    /// That of a server with so many cores, and so many connections an address.
+    pub fn new(cores: u16, connections_per_address_max: usize) -> Process {
         Process {
             draining: AtomicBool::new(false),
             log_failed: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            addresses: Addresses::new(connections_per_address_max),
             drained: AtomicUsize::new(0),
             position: AtomicU64::new(0),
             appended: AtomicU64::new(0),

@@ -202,6 +202,8 @@ impl Source {
                 max: u64::try_from(self.config.connections_max).unwrap_or(u64::MAX),
                 accepted: total(|tally| tally.accepted.get()),
                 turned_away: total(|tally| tally.turned_away.get()),
+                turned_away_by_address: total(|tally| tally.turned_away_by_address.get()),
+                closed_for_others: total(|tally| tally.closed_for_others.get()),
             },
             documents: sum(|core| core.documents),
             log: self.log(sum(|core| core.live_bytes)),

@@ -159,6 +159,7 @@ pub fn start(config: &Config, events: &Journal) -> Result<Running, StartError> {
         "checked where the configuration is read"
     );
     preflight::check()?;
+    let config = &preflight::within_descriptors(config);
     let began = Instant::now();
     let directory = Arc::new(Directory::open(&config.data_dir)?);
     // Tried before recovery, which may take long, and not listened on before it is done.
@@ -178,7 +179,10 @@ pub fn start(config: &Config, events: &Journal) -> Result<Running, StartError> {
 
     let ids = IdSource::above(recovered.verdict.floors.chosen_id);
     let mut log = Some((writer, ids));
-    let process = Arc::new(Process::new(config.cores));
+    let process = Arc::new(Process::new(
+        config.cores,
+        config.connections_per_address_max,
+    ));
     let journals = Journals {
         events: events.clone(),
         access: access.clone(),

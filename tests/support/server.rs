@@ -56,6 +56,8 @@ impl Drop for TempDir {
 /// How to start the binary: `serve` on port 0 and on `data` unless said otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct Launch {
+    /// What starts it, and must become it.
+    wrapper: Vec<OsString>,
     arguments: Vec<OsString>,
     environment: Vec<(String, String)>,
 }
@@ -64,6 +66,7 @@ impl Launch {
     /// Nothing but defaults, and no other arguments than those added.
     pub fn bare(arguments: &[&str]) -> Launch {
         Launch {
+            wrapper: Vec::new(),
             arguments: arguments.iter().map(OsString::from).collect(),
             environment: Vec::new(),
         }
@@ -94,6 +97,12 @@ impl Launch {
     /// Segments of 4 KiB, and documents that fit them, so that tests cross the boundary often.
     pub fn small_segments(self) -> Launch {
         self.args(&["--segment-bytes", "4096", "--body-bytes-max", "1024"])
+    }
+
+    /// Has it started by another program, which sets limits and then becomes it.
+    pub fn under(self, wrapper: &[&str]) -> Launch {
+        let wrapper = wrapper.iter().map(OsString::from).collect();
+        Launch { wrapper, ..self }
     }
 
     /// Sets an environment variable.
@@ -256,7 +265,15 @@ struct Process {
 impl Process {
     fn spawn(launch: &Launch, scratch: &TempDir) -> Process {
         let stderr = File::create(stderr_path(scratch)).expect("a file for stderr");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_oxdaas"));
+        let binary = env!("CARGO_BIN_EXE_oxdaas");
+        let mut command = match launch.wrapper.split_first() {
+            None => Command::new(binary),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary);
+                command
+            }
+        };
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy().into_owned();
             if text.starts_with("OXDAAS_") || text == "PORT" {

@@ -179,8 +179,25 @@ impl Page<'_> {
             "Connections accepted",
             connections.accepted,
         )?;
-        let help = "Connections turned away because there were too many";
-        self.counter("connections_turned_away", help, connections.turned_away)?;
+        let help = "Connections turned away because there were too many, in all or of an address";
+        let mut family = self.family("connections_turned_away", help, MetricType::Counter)?;
+        for (bound, count) in [
+            ("connections-max", connections.turned_away),
+            (
+                "connections-per-address-max",
+                connections.turned_away_by_address,
+            ),
+        ] {
+            let labels = [("bound", bound)];
+            let mut metric = family.encode_family(&labels)?;
+            metric.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        let help = "Connections closed to make room for new ones, those that waited the longest";
+        self.counter(
+            "connections_closed_for_others",
+            help,
+            connections.closed_for_others,
+        )?;
         self.gauge(
             "log_appended_lsn",
             "The last record that is in the log",

@@ -11,16 +11,13 @@ use super::Finding;
 use crate::{
     commands::serve::available_cores,
     config::Config,
+    limits::{FILES_BESIDE_CONNECTIONS, FILES_PER_CORE},
     log::{Holder, holder},
     server,
 };
 
 /// The first kernel whose io_uring has all that the server uses.
 const KERNEL_MIN: (u32, u32) = (6, 1);
-/// Descriptors of a process beyond those of its connections: rings, events and segments.
-const FILES_BESIDE_CONNECTIONS: u64 = 64;
-/// The same for each core.
-const FILES_PER_CORE: u64 = 16;
 
 pub(super) fn kernel() -> Finding {
     let name = uname();
