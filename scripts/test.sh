@@ -46,6 +46,7 @@ main() {
     fi
 
     step "release build" cargo build --release --quiet
+    step "dashboard" scripts/dashboard-test.sh
     step "real input" scripts/load-iso-codes.sh --serve
     if [[ -z "$long" ]]; then
         step "load" scripts/bench.sh --duration 2 --ab-requests 20000 --fsync always
@@ -74,9 +75,10 @@ step() {
 # Installs or names the Debian packages that are missing.
 packages() {
     local missing=() pair
-    for pair in cc:gcc ip:iproute2 unshare:util-linux curl:curl jq:jq wrk:wrk ab:apache2-utils python3:python3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs shellcheck:shellcheck systemd-analyze:systemd escript:erlang-base ssh:openssh-client /usr/sbin/sshd:openssh-server; do
+    for pair in cc:gcc ip:iproute2 unshare:util-linux curl:curl jq:jq wrk:wrk ab:apache2-utils python3:python3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs shellcheck:shellcheck systemd-analyze:systemd escript:erlang-base chromium:chromium chromedriver:chromium-driver ssh:openssh-client /usr/sbin/sshd:openssh-server; do
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
     done
+    python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
     [[ -d /usr/share/iso-codes/json ]] || missing+=(iso-codes)
     if [[ ${#missing[@]} -eq 0 ]]; then
         return

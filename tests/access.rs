@@ -199,7 +199,7 @@ fn health_and_options_are_open_and_unknown_paths_are_not() {
     let home = TempDir::new();
     let server = guarded(&home, 1);
     let mut client = server.connect();
-    for target in ["/healthz", "/readyz"] {
+    for target in ["/healthz", "/readyz", "/dashboard"] {
         for method in ["GET", "HEAD"] {
             assert_eq!(
                 client.plain(method, target, "").status,

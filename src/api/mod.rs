@@ -13,6 +13,7 @@ mod body;
 mod changes;
 mod command;
 mod cursor;
+mod dashboard;
 mod describe;
 mod durability;
 mod edit;

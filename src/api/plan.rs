@@ -130,6 +130,11 @@ pub enum Answer {
         /// Whether the answer has its body, and how.
         body_mode: BodyMode,
     },
+    /// The dashboard.
+    Dashboard {
+        /// As before.
+        body_mode: BodyMode,
+    },
 }
 
 /// Plans what to do for `request`.
@@ -170,6 +175,9 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
             format,
             body_mode: BodyMode::of(request),
         }),
+        (Route::Dashboard, Method::Get | Method::Head) => Ok(Plan::Answer(Answer::Dashboard {
+            body_mode: BodyMode::of(request),
+        })),
         (Route::Description, Method::Get | Method::Head) => Ok(Plan::Answer(Answer::Description {
             body_mode: BodyMode::of(request),
         })),

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
-    Answer, Problem, command::Command, describe::description, part::Part, prefer::Returned,
-    visit::write_string,
+    Answer, Problem, command::Command, dashboard::render_dashboard, describe::description,
+    part::Part, prefer::Returned, visit::write_string,
 };
 use crate::{
     http::{
@@ -290,6 +290,7 @@ pub fn render_answer(answer: &Answer, context: &ReplyContext<'_>, out: &mut Vec<
         Answer::Description { body_mode } => {
             Reply::new(*body_mode, context, out).ok(&[description()]);
         }
+        Answer::Dashboard { body_mode } => render_dashboard(*body_mode, context, out),
     }
 }
 
@@ -344,6 +345,12 @@ impl<'a, 'o> Reply<'a, 'o> {
     /// The same with `Log-Position`, if there is one to tell.
     pub(super) fn positioned(mut self, position: Option<Lsn>) -> Reply<'a, 'o> {
         self.head.log_position = position;
+        self
+    }
+
+    /// The same with further fields, name and value.
+    pub(super) fn with_fields(mut self, fields: &'a [(&'a str, &'a str)]) -> Reply<'a, 'o> {
+        self.head.extra = fields;
         self
     }
 

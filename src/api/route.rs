@@ -30,6 +30,8 @@ pub(super) enum Route<'r> {
     Changes,
     /// `/openapi.json`.
     Description,
+    /// `/dashboard`.
+    Dashboard,
 }
 
 /// Paths without an id.
@@ -40,6 +42,7 @@ const FIXED: &[(&str, Route<'static>)] = &[
     ("/api", Route::Api),
     ("/api/cmd", Route::Command),
     ("/openapi.json", Route::Description),
+    ("/dashboard", Route::Dashboard),
     ("/healthz", Route::Report(Report::Health)),
     ("/readyz", Route::Report(Report::Readiness)),
     ("/metrics", Route::Figures(FiguresFormat::Prometheus)),
@@ -124,9 +127,11 @@ impl<'r> Route<'r> {
         match self {
             Route::Server => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
             Route::Api | Route::Command => "GET, HEAD, POST, OPTIONS",
-            Route::Report(_) | Route::Figures(_) | Route::Description | Route::Changes => {
-                "GET, HEAD, OPTIONS"
-            }
+            Route::Report(_)
+            | Route::Figures(_)
+            | Route::Description
+            | Route::Dashboard
+            | Route::Changes => "GET, HEAD, OPTIONS",
             Route::Documents => "GET, HEAD, POST, OPTIONS",
             Route::Batch | Route::Increment(_) => "POST, OPTIONS",
             Route::Document(_) => "GET, HEAD, PUT, PATCH, DELETE, OPTIONS",
@@ -135,7 +140,10 @@ impl<'r> Route<'r> {
 
     /// Whether everyone may GET it, whoever may come in.
     pub(super) fn is_open(self) -> bool {
-        matches!(self, Route::Report(Report::Health | Report::Readiness))
+        matches!(
+            self,
+            Route::Report(Report::Health | Report::Readiness) | Route::Dashboard
+        )
     }
 
     /// Every path, `{id}` standing for the id, with its route.

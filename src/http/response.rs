@@ -22,6 +22,8 @@ pub enum MediaType {
     Json,
     /// `text/plain` in UTF-8.
     Text,
+    /// `text/html` in UTF-8.
+    Html,
     /// The text that Prometheus scrapes, in version 0.0.4 of its format.
     Metrics,
     /// `application/x-ndjson`: JSON texts, one a line.
@@ -119,6 +121,9 @@ pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
         Some(MediaType::Json) => out.extend_from_slice(b"Content-Type: application/json\r\n"),
         Some(MediaType::Text) => {
             out.extend_from_slice(b"Content-Type: text/plain; charset=utf-8\r\n");
+        }
+        Some(MediaType::Html) => {
+            out.extend_from_slice(b"Content-Type: text/html; charset=utf-8\r\n");
         }
         Some(MediaType::Metrics) => {
             out.extend_from_slice(b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n");
