@@ -151,6 +151,14 @@ pub const TOKENS_MAX: usize = 256;
 /// Bytes of a token file.
 pub const TOKEN_FILE_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of the file `BACKUP` that a command takes: a line for each of a million segments.
+pub const BACKUP_MANIFEST_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// How often a backup opens all segments before it gives up, when each time some were replaced
+/// meanwhile.
+pub const SNAPSHOT_LOOKS_MAX: u32 = 100;
+/// Descriptors that a backup leaves to the process beside its connections.
+pub const SNAPSHOT_FILES_SPARED: usize = 256;
+
 /// Milliseconds a client may take from the first byte of a head to its end (408 beyond).
 pub const HEAD_TIMEOUT_MS_DEFAULT: u64 = 10_000;
 /// Milliseconds a body may make no progress of [`BODY_RATE_BYTES_MIN`] (408 beyond).

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use oxdaas::commands::{
-    self, CheckArgs, ConsoleArgs, DumpArgs, ExportArgs, GenerateArgs, ImportArgs, RepairArgs,
-    ServeArgs,
+    self, BackupArgs, CheckArgs, ConsoleArgs, DumpArgs, ExportArgs, GenerateArgs, ImportArgs,
+    RepairArgs, ServeArgs,
 };
 
 /// Documents are allocated on one core and often freed on another; measured
@@ -33,6 +33,9 @@ enum Command {
     /// Store the documents of a file, one a line, in a running server; exit 0 all, 1 some were
     /// rejected, 2 could not run to the end
     Import(ImportArgs),
+    /// Copy the data of a running server, as of one moment, into a new data directory; exit 0 it is
+    /// whole and on disk, 1 it is not
+    Backup(BackupArgs),
     /// Read a data directory and report what it holds; exit 0 clean, 1 damaged, 2 could not run
     Check(CheckArgs),
     /// Bring what is whole in a damaged data directory into a new one
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => commands::doctor(&args),
         Command::Console(args) => commands::console(&args),
         Command::Import(args) => commands::import(&args),
+        Command::Backup(args) => commands::backup(&args),
         Command::Check(args) => commands::check(&args),
         Command::Repair(args) => commands::repair(&args),
         Command::Dump(args) => commands::dump(&args),

@@ -76,6 +76,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("clap", &["config", "commands"]),
     ("tracing_subscriber", &["commands"]),
     ("indicatif", &["commands"]),
+    ("tar", &["log", "commands"]),
     ("sd_notify", &["commands"]),
     ("rustyline", &["commands"]),
     ("ureq", &["commands"]),

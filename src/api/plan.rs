@@ -21,7 +21,7 @@ use super::{
     prefer::Returned,
     render::{BodyMode, Face, Render},
     route::Route,
-    stream::Stream,
+    stream::{Stream, StreamKind},
 };
 use crate::{
     http::{EntityTags, Field, Method, Request, decode_segment, query_pairs},
@@ -163,6 +163,9 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
         (Route::Documents, Method::Post) => create_document(request, expires),
         (Route::Documents, Method::Get | Method::Head) => plan_documents(request),
         (Route::Changes, Method::Get | Method::Head) => plan_changes(request),
+        (Route::Backup, Method::Get | Method::Head) => {
+            Ok(Plan::Stream(Stream::new(request, StreamKind::Backup)))
+        }
         (Route::Batch, Method::Post) => plan_batch(request),
         (Route::Api, Method::Get | Method::Head) => get_api(request),
         (Route::Api, Method::Post) => post_api(request),

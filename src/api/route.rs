@@ -28,6 +28,8 @@ pub(super) enum Route<'r> {
     Batch,
     /// `/changes`.
     Changes,
+    /// `/backup`.
+    Backup,
     /// `/openapi.json`.
     Description,
     /// `/dashboard`.
@@ -39,6 +41,7 @@ const FIXED: &[(&str, Route<'static>)] = &[
     ("/docs", Route::Documents),
     ("/batch", Route::Batch),
     ("/changes", Route::Changes),
+    ("/backup", Route::Backup),
     ("/api", Route::Api),
     ("/api/cmd", Route::Command),
     ("/openapi.json", Route::Description),
@@ -131,7 +134,8 @@ impl<'r> Route<'r> {
             | Route::Figures(_)
             | Route::Description
             | Route::Dashboard
-            | Route::Changes => "GET, HEAD, OPTIONS",
+            | Route::Changes
+            | Route::Backup => "GET, HEAD, OPTIONS",
             Route::Documents => "GET, HEAD, POST, OPTIONS",
             Route::Batch | Route::Increment(_) => "POST, OPTIONS",
             Route::Document(_) => "GET, HEAD, PUT, PATCH, DELETE, OPTIONS",

@@ -26,6 +26,8 @@ pub struct Stream {
 pub enum StreamKind {
     /// `/changes`.
     Changes(Changes),
+    /// `/backup`.
+    Backup,
 }
 
 impl Stream {
@@ -53,6 +55,7 @@ impl Stream {
                 ChangeFormat::NdJson => MediaType::NdJson,
                 ChangeFormat::Events => MediaType::EventStream,
             },
+            StreamKind::Backup => MediaType::Tar,
         }
     }
 }

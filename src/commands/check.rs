@@ -98,6 +98,9 @@ pub fn check(args: &CheckArgs) -> ExitCode {
     if let Some(cut) = &verdict.cut {
         println!("torn tail, to be cut at the next start: {cut}");
     }
+    if let Some(last) = verdict.backup {
+        println!("a whole backup, as of log position {}", last.0 - 1);
+    }
     println!(
         "clean: {segments} segments, {records} records, {documents} documents, {live} bytes live, highest version {version}, highest id chosen {id}, closed {closed}",
         segments = verdict.segments.len(),

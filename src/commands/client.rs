@@ -205,6 +205,11 @@ impl Response {
         self.inner.status().is_success()
     }
 
+    /// The body as it comes, whatever its length; an error when it breaks off.
+    pub fn into_reader(self) -> impl Read {
+        self.inner.into_body().into_reader()
+    }
+
     /// The body, as far as `bytes_max`.
     ///
     /// # Errors

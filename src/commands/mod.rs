@@ -1,5 +1,6 @@
 //! The commands of the binary: what was typed, what it means, what is done.
 
+mod backup;
 mod check;
 mod client;
 mod console;
@@ -16,6 +17,7 @@ mod start;
 mod status;
 mod stop;
 
+pub use backup::{BackupArgs, backup};
 pub use check::{CheckArgs, check};
 pub use console::{ConsoleArgs, console};
 pub use doctor::doctor;

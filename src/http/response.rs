@@ -30,6 +30,8 @@ pub enum MediaType {
     NdJson,
     /// `text/event-stream`: server-sent events.
     EventStream,
+    /// A tar archive.
+    Tar,
 }
 
 /// How the end of a body is told whose length is not known when it begins.
@@ -128,6 +130,7 @@ pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
         Some(MediaType::Metrics) => {
             out.extend_from_slice(b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n");
         }
+        Some(MediaType::Tar) => out.extend_from_slice(b"Content-Type: application/x-tar\r\n"),
         Some(MediaType::NdJson) => out.extend_from_slice(b"Content-Type: application/x-ndjson\r\n"),
         Some(MediaType::EventStream) => {
             out.extend_from_slice(b"Content-Type: text/event-stream\r\n");

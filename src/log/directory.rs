@@ -1,8 +1,8 @@
 //! The data directory of a running server: segments as files, held by a lock.
 //!
-//! Beside the segments it holds `LOCK` (see `lock.rs`), and `NNNNNNNNNN.tmp`, a
-//! segment under creation, removed when the directory is opened. All other names
-//! are left alone.
+//! Beside the segments it holds `LOCK` (see `lock.rs`), `NNNNNNNNNN.tmp`, a segment
+//! under creation, removed when the directory is opened, and before the first start
+//! on a backup `BACKUP` (see `backup.rs`). All other names are left alone.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -22,6 +22,7 @@ use rustix::{
 };
 
 use super::{
+    backup::BACKUP,
     disk::{Disk, Head, InstallError, Installed, Segments},
     lock::Lock,
     map::SegmentMap,
@@ -160,6 +161,10 @@ impl Segments for Directory {
         read_part(&self.path(number), offset, bytes, out)
     }
 
+    fn backup(&self) -> io::Result<Option<Vec<u8>>> {
+        read_backup(&self.path)
+    }
+
     fn read_into(&self, number: SegmentNumber, out: &mut [u8]) -> io::Result<u64> {
         let mut file = File::open(self.path(number))?;
         let length = file.metadata()?.len();
@@ -268,6 +273,11 @@ impl Disk for Directory {
         self.handle.sync_all()
     }
 
+    fn remove_backup(&self) -> io::Result<()> {
+        fs::remove_file(self.path.join(BACKUP))?;
+        self.handle.sync_all()
+    }
+
     fn remove(&self, number: SegmentNumber) -> io::Result<()> {
         fs::remove_file(self.path(number))?;
         self.handle.sync_all()
@@ -342,6 +352,14 @@ pub(super) fn read_part(path: &Path, offset: u32, bytes: u32, out: &mut Vec<u8>)
     out.clear();
     file.take(bytes.into()).read_to_end(out)?;
     Ok(())
+}
+
+/// The contents of the file `BACKUP` in the directory at `path`, if there is one.
+pub(super) fn read_backup(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path.join(BACKUP)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 /// Replaces the contents of `out` with the file at `path`.

@@ -53,6 +53,14 @@ pub trait Segments: Debug + Send + Sync + 'static {
         out: &mut Vec<u8>,
     ) -> io::Result<()>;
 
+    /// The contents of the file [`BACKUP`](super::BACKUP), if the directory has it.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn backup(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
     /// Copies the segment into `out`, as far as that reaches, and returns how long the segment is.
     ///
     /// # Errors
@@ -142,6 +150,14 @@ pub trait Disk: Segments {
     /// # Errors
     /// When the disk did not take them; what it has is not known then.
     fn sync_directory(&self) -> io::Result<()>;
+
+    /// Removes the file [`BACKUP`](super::BACKUP), durably: the directory is changed from now on.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    fn remove_backup(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Removes a segment, durably: removals reach the disk in the order of the calls.
     ///

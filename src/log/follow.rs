@@ -65,17 +65,17 @@ pub enum FollowError {
 
 /// A segment that is read.
 #[derive(Debug)]
-struct Source {
-    path: PathBuf,
-    file: File,
-    header: SegmentHeader,
-    offset: u32,
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    pub(super) header: SegmentHeader,
+    pub(super) offset: u32,
     /// The record at the offset.
-    expected: Lsn,
+    pub(super) expected: Lsn,
 }
 
 /// What came of a read of a segment.
-enum Progress {
+pub(super) enum Progress {
     Read,
     /// The segment has no more records.
     End,
@@ -198,7 +198,8 @@ impl Follower {
 }
 
 impl Source {
-    fn open(disk: &Directory, number: SegmentNumber) -> Result<Source, FollowError> {
+    /// The segment by that number, from its first record on.
+    pub(super) fn open(disk: &Directory, number: SegmentNumber) -> Result<Source, FollowError> {
         let path = disk.path(number);
         let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
         let read = File::open(&path).and_then(|file| {
@@ -219,7 +220,8 @@ impl Source {
         }
     }
 
-    fn read(
+    /// Hands the records from `next` to `through` to `each`, as many as a slice holds.
+    pub(super) fn read(
         &mut self,
         next: &mut Lsn,
         through: Lsn,
@@ -255,7 +257,8 @@ impl Source {
         }
     }
 
-    fn damaged(&self) -> FollowError {
+    /// Something else stands where the next record should.
+    pub(super) fn damaged(&self) -> FollowError {
         FollowError::Damaged {
             path: self.path.clone(),
             offset: self.offset,

@@ -14,6 +14,7 @@
 //! - a group of records is recovered whole or not at all;
 //! - no byte after the end of the log is ever taken for a record later.
 
+mod backup;
 mod codec;
 mod directory;
 mod disk;
@@ -33,6 +34,7 @@ mod salvage;
 mod scan;
 mod segment;
 mod slice;
+mod snapshot;
 mod spare;
 mod writer;
 
@@ -49,6 +51,7 @@ pub(crate) mod memory;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use backup::{BACKUP, Manifest, NotWhole};
 pub use codec::{
     Broken, Decoded, RECORD_HEADER_BYTES, decode, draft_fields, draft_kind, drafts, encode,
     encoded_bytes, group, seal,
@@ -74,5 +77,6 @@ pub use salvage::{Gap, salvage_segment};
 pub use scan::{Fault, Stop, Successor, scan_segment};
 pub use segment::{Compacted, FORMAT_VERSION, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
 pub use slice::{Slice, SliceReader, SliceRecord};
+pub use snapshot::{Snapshot, SnapshotError};
 pub use spare::{Spare, SpareJob};
 pub use writer::{AppendError, SyncTarget, Writer};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    directory::{DirectoryError, list_segments, read_head, read_part, read_whole},
+    directory::{DirectoryError, list_segments, read_backup, read_head, read_part, read_whole},
     disk::{Head, Segments},
     lock::{LOCK, named_holder},
     position::SegmentNumber,
@@ -63,6 +63,10 @@ impl Segments for Reader {
 
     fn head(&self, number: SegmentNumber) -> io::Result<Head> {
         read_head(&self.path(number))
+    }
+
+    fn backup(&self) -> io::Result<Option<Vec<u8>>> {
+        read_backup(&self.path)
     }
 
     fn read(&self, number: SegmentNumber, out: &mut Vec<u8>) -> io::Result<()> {

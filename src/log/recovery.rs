@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    backup::{BACKUP, Manifest, NotWhole},
     codec::{Broken, record_bytes},
     disk::{Disk, Segments},
     map::Scratch,
@@ -28,6 +29,8 @@ pub struct Survey {
     pub segments: Vec<SegmentHeader>,
     /// Files that a compacted segment stands for, left over from a crash; ascending.
     pub superseded: Vec<SegmentNumber>,
+    /// The last record of a backup that was not started on; `None`: it is none.
+    pub backup: Option<Lsn>,
 }
 
 /// What the log holds; the same for everyone who reads it.
@@ -45,6 +48,9 @@ pub struct Verdict {
     pub cut: Option<Cut>,
     /// Files left over from a crash in a compaction, which [`repair_tail`] removes.
     pub superseded: Vec<SegmentNumber>,
+    /// The last record of a backup that was not started on: [`repair_tail`] makes it a log like
+    /// any other.
+    pub backup: Option<Lsn>,
 }
 
 /// How much of a segment is in use.
@@ -151,6 +157,17 @@ pub enum RecoveryError {
         /// The segment that shows it: a later one, or a compacted one, which is never the last.
         later: SegmentNumber,
     },
+    /// The directory is a backup, and not all of it.
+    #[error(
+        "{directory} is a backup that was interrupted or changed: {fault}; nothing was changed. Make another one with 'oxdaas backup', or run 'oxdaas repair {directory} NEW_DIR' to salvage what is there",
+        directory = .directory.display()
+    )]
+    Backup {
+        /// The directory.
+        directory: PathBuf,
+        /// What it lacks.
+        fault: NotWhole,
+    },
     /// The system refused to read or write.
     #[error(
         "{path}: {source}; check the disk, then run 'oxdaas check {directory}' to see what is readable",
@@ -175,6 +192,7 @@ pub fn survey<D: Segments>(disk: &D) -> Result<Survey, RecoveryError> {
     let numbers = disk
         .list()
         .map_err(|source| io_error(disk, disk.directory(), source))?;
+    let backup = survey_backup(disk, &numbers)?;
     let mut segments: Vec<SegmentHeader> = Vec::with_capacity(numbers.len());
     let mut superseded = Vec::new();
     for number in numbers {
@@ -216,8 +234,33 @@ pub fn survey<D: Segments>(disk: &D) -> Result<Survey, RecoveryError> {
         _ => Ok(Survey {
             segments,
             superseded,
+            backup,
         }),
     }
+}
+
+/// The last record of a backup whose files are all there; `None`: the directory is none.
+fn survey_backup<D: Segments>(
+    disk: &D,
+    numbers: &[SegmentNumber],
+) -> Result<Option<Lsn>, RecoveryError> {
+    let text = disk
+        .backup()
+        .map_err(|source| io_error(disk, &disk.directory().join(BACKUP), source))?;
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    let not_whole = |fault| not_whole(disk, fault);
+    let manifest = Manifest::decode(&text).map_err(not_whole)?;
+    let mut files = Vec::with_capacity(numbers.len());
+    for &number in numbers {
+        let head = disk
+            .head(number)
+            .map_err(|source| io_error(disk, &disk.path(number), source))?;
+        files.push((number, head.length));
+    }
+    manifest.check_files(&files).map_err(not_whole)?;
+    Ok(Some(manifest.last()))
 }
 
 /// Hands every record of the log to `each`, in order, and says where it ends.
@@ -253,6 +296,7 @@ pub fn scan_all_expecting<D: Segments>(
         closed: false,
         cut: None,
         superseded: survey.superseded.clone(),
+        backup: survey.backup,
     };
     let longest = survey.segments.iter().map(|segment| index(segment.bytes));
     let mut scratch = Scratch::new(longest.max().unwrap_or_default())
@@ -296,12 +340,19 @@ pub fn scan_all_expecting<D: Segments>(
         });
     }
     verdict.closed &= verdict.cut.is_none();
-    Ok(verdict)
+    let found = verdict.last();
+    match survey.backup {
+        Some(expected) if found != expected || !verdict.closed => {
+            Err(not_whole(disk, NotWhole::Records { found, expected }))
+        }
+        _ => Ok(verdict),
+    }
 }
 
 /// Zeroes the torn tail, so that none of it is ever taken for a record, and puts
 /// the last segment on disk: what was recovered is durable when this returns.
-/// Then removes the files that a crash in a compaction left over.
+/// Then removes the files that a crash in a compaction left over, and what says that the
+/// directory is a backup: from now on it changes.
 ///
 /// # Errors
 /// [`RecoveryError::Io`]; it can be called again after a restart.
@@ -320,6 +371,10 @@ pub fn repair_tail<D: Disk>(disk: &D, verdict: &Verdict) -> Result<(), RecoveryE
     for &number in &verdict.superseded {
         disk.remove(number)
             .map_err(|source| io_error(disk, &disk.path(number), source))?;
+    }
+    if verdict.backup.is_some() {
+        disk.remove_backup()
+            .map_err(|source| io_error(disk, &disk.directory().join(BACKUP), source))?;
     }
     Ok(())
 }
@@ -395,6 +450,13 @@ fn damaged<D: Segments>(disk: &D, at: Location, fault: Fault) -> RecoveryError {
         path: disk.path(at.segment),
         directory: disk.directory().to_owned(),
         offset: at.offset,
+        fault,
+    }
+}
+
+fn not_whole<D: Segments>(disk: &D, fault: NotWhole) -> RecoveryError {
+    RecoveryError::Backup {
+        directory: disk.directory().to_owned(),
         fault,
     }
 }

@@ -1,6 +1,7 @@
 //! The running server: cores, their sockets, the log task, start and end.
 
 mod addresses;
+mod backup;
 mod compactor;
 mod connection;
 mod core;
@@ -10,6 +11,7 @@ mod feed;
 mod gate;
 mod gather;
 mod log_core;
+mod maker;
 mod preflight;
 mod process;
 mod reporter;

@@ -31,6 +31,8 @@ pub struct Process {
     appended: AtomicU64,
     /// Whether a core waits for a later position.
     is_followed: AtomicBool,
+    /// Whether a backup is under way.
+    pub has_backup: AtomicBool,
     /// For each core, the descriptor that wakes it; set once all cores run.
     pub wakes: OnceLock<Vec<OwnedFd>>,
     /// What each core counts.
@@ -51,6 +53,7 @@ impl Process {
             position: AtomicU64::new(0),
             appended: AtomicU64::new(0),
             is_followed: AtomicBool::new(false),
+            has_backup: AtomicBool::new(false),
             wakes: OnceLock::new(),
             tallies: (0..cores).map(|_| Tally::default()).collect(),
             log_tally: LogTally::default(),

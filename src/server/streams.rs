@@ -9,14 +9,26 @@
 //!   a stream that cannot go on is cut, so that no body seems whole that is not;
 //! - a core without streams does nothing for them.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+};
 
-use super::{connection::Stage, core::Core, desk::Seat, feed::Feed, ring::Token};
+use super::{
+    backup::Backup,
+    connection::Stage,
+    core::Core,
+    desk::Seat,
+    feed::Feed,
+    maker::{MakeError, Maker},
+    ring::Token,
+};
 use crate::{
     api::{self, Code, Patience, Problem, ReplyContext, Stream, StreamKind},
     http::{Persistence, Transfer},
     limits::{STREAM_HEARTBEAT_MS, STREAMS_MAX},
-    log::{FollowError, Lsn},
+    log::Lsn,
 };
 
 /// What ends a body in chunks.
@@ -34,7 +46,7 @@ pub struct Streaming {
     begun: bool,
     /// Everything up to here is handed over; `None`: there is more to make at once.
     reached: Option<Lsn>,
-    /// Where it ends, once that is settled.
+    /// Where it ends, once that is settled; of a backup: what the log must show before it begins.
     through: Option<Lsn>,
     /// When a wait for the first change is over.
     until_ms: u64,
@@ -46,7 +58,7 @@ pub struct Streaming {
 enum Work {
     /// Nowhere: others are answered first.
     NotBegun,
-    Here(Box<Feed>),
+    Here(Maker),
     /// On a thread, which makes a slice.
     Away,
 }
@@ -54,11 +66,11 @@ enum Work {
 /// A slice that a thread has made.
 struct Made {
     stream: usize,
-    feed: Box<Feed>,
+    maker: Maker,
     /// Up to which record it was to be made.
     through: Lsn,
     /// Whether there is nothing more up to there, or why there is no going on.
-    result: Result<bool, FollowError>,
+    result: Result<bool, MakeError>,
     /// The slice, framed; empty: nothing was to be shown.
     bytes: Vec<u8>,
 }
@@ -90,14 +102,24 @@ enum Next {
 }
 
 impl Streaming {
-    fn patience(&self) -> Patience {
-        let StreamKind::Changes(changes) = &self.stream.kind;
-        changes.patience
+    /// Whether it has no end of its own.
+    fn is_live(&self) -> bool {
+        match &self.stream.kind {
+            StreamKind::Changes(changes) => changes.patience == Patience::Live,
+            StreamKind::Backup => false,
+        }
     }
 
     /// What to do when the log is at `position`; `is_over`: nobody listens much longer.
     fn next(&self, position: Lsn, now_ms: u64, is_over: bool) -> Next {
-        let is_live = self.patience() == Patience::Live;
+        if self.stream.kind == StreamKind::Backup {
+            return match self.reached {
+                Some(_) => Next::End,
+                None if self.through > Some(position) => Next::Rest,
+                None => Next::Make(position),
+            };
+        }
+        let is_live = self.is_live();
         if is_live && is_over && self.begun {
             return Next::End;
         }
@@ -182,6 +204,10 @@ impl Core {
                     return self.refuse_stream(stream, &problem);
                 }
             }
+            // What is not on disk after a failed sync never will be.
+            Work::Here(Maker::Backup(_)) if self.process.log_failed.load(Ordering::Relaxed) => {
+                self.streams[stream].through = None;
+            }
             Work::Here(_) => {}
         }
         let is_over = self.desk.draining || self.desk.connection(token).peer_closed;
@@ -205,7 +231,9 @@ impl Core {
         let position = self.process.position();
         let now_ms = self.desk.now_ms();
         let streaming = &mut self.streams[stream];
-        let StreamKind::Changes(changes) = &streaming.stream.kind;
+        let StreamKind::Changes(changes) = &streaming.stream.kind else {
+            return self.begin_backup(stream);
+        };
         let since = changes.since.unwrap_or(position);
         if since > self.process.appended() {
             return Err(api::position_unknown(since, position));
@@ -215,14 +243,28 @@ impl Core {
         }
         streaming.said_ms = now_ms;
         let disk = Arc::clone(&self.disk);
-        streaming.work = Work::Here(Box::new(Feed::new(disk, changes.clone(), since)));
+        let feed = Feed::new(disk, changes.clone(), since);
+        streaming.work = Work::Here(Maker::Changes(Box::new(feed)));
+        Ok(())
+    }
+
+    /// As before, for a backup: it shows all that was acknowledged by now.
+    fn begin_backup(&mut self, stream: usize) -> Result<(), Problem> {
+        let streaming = &mut self.streams[stream];
+        if !streaming.stream.body_mode.has_body() {
+            streaming.reached = Some(self.process.position());
+        }
+        streaming.through = Some(self.process.appended());
+        let disk = Arc::clone(&self.disk);
+        let backup = Backup::begin(disk, &self.process, self.config.connections_max)?;
+        streaming.work = Work::Here(Maker::Backup(Box::new(backup)));
         Ok(())
     }
 
     /// Has a thread make the next slice.
     fn make_slice(&mut self, stream: usize, through: Lsn) {
         let streaming = &mut self.streams[stream];
-        let Work::Here(mut feed) = std::mem::replace(&mut streaming.work, Work::Away) else {
+        let Work::Here(mut maker) = std::mem::replace(&mut streaming.work, Work::Away) else {
             unreachable!("one slice at a time");
         };
         let framing = streaming.stream.framing();
@@ -230,10 +272,10 @@ impl Core {
         let (slices, alarm) = (Rc::clone(&self.slices.made), Rc::clone(&self.alarm));
         let work = move || {
             let mut result = Ok(false);
-            let bytes = frame(framing, |out| result = feed.make(through, out));
+            let bytes = frame(framing, |out| result = maker.make(through, out));
             Made {
                 stream,
-                feed,
+                maker,
                 through,
                 result,
                 bytes,
@@ -251,40 +293,36 @@ impl Core {
     fn take_slice(&mut self, made: Made) {
         let position = self.process.position();
         let streaming = &mut self.streams[made.stream];
-        let began_at = made.feed.since();
-        streaming.work = Work::Here(made.feed);
+        let is_live = streaming.is_live();
+        let head_position = match &made.maker {
+            Maker::Changes(feed) if is_live => feed.since(),
+            Maker::Changes(_) => made.through,
+            Maker::Backup(backup) => backup.position(),
+        };
+        let problem = made.result.as_ref().err();
+        let problem = problem
+            .filter(|_| !streaming.begun)
+            .map(|error| made.maker.problem(error, position));
+        streaming.work = Work::Here(made.maker);
         if self.desk.connection(streaming.seat.token).stage == Stage::Dead {
             return;
         }
+        if let Some(problem) = problem {
+            return self.refuse_stream(made.stream, &problem);
+        }
         match made.result {
             Ok(is_all) => streaming.reached = is_all.then_some(made.through),
-            Err(error) if streaming.begun => {
-                tracing::info!(core = self.id.0, %error, "a feed of changes was cut");
+            Err(error) => {
+                tracing::info!(core = self.id.0, %error, "a streamed response was cut");
                 return self.desk.cut(streaming.seat.token);
             }
-            Err(FollowError::Compacted { oldest }) => {
-                let problem = api::changes_compacted(began_at, oldest, position);
-                return self.refuse_stream(made.stream, &problem);
-            }
-            Err(error) => {
-                tracing::error!(core = self.id.0, %error, "changes cannot be read");
-                let message = "the log cannot be read back; the operator finds the reason in the \
-                               log of the server";
-                let problem = Problem::new(Code::LogUnreadable, message);
-                return self.refuse_stream(made.stream, &problem);
-            }
         }
-        let is_live = streaming.patience() == Patience::Live;
         if !is_live && !made.bytes.is_empty() {
             // An answer that waited ends with what there was when its first change came.
             streaming.through.get_or_insert(made.through);
         }
         if is_live || !made.bytes.is_empty() {
-            let position = match is_live {
-                true => began_at,
-                false => made.through,
-            };
-            self.send_head(made.stream, position);
+            self.send_head(made.stream, head_position);
         }
         self.send_slice(made.stream, made.bytes);
     }
@@ -325,7 +363,9 @@ impl Core {
 
     fn beat(&mut self, stream: usize) {
         let beating = &self.streams[stream].stream;
-        let StreamKind::Changes(changes) = &beating.kind;
+        let StreamKind::Changes(changes) = &beating.kind else {
+            unreachable!("only a live feed has nothing new");
+        };
         let bytes = frame(beating.framing(), |out| {
             api::write_heartbeat(changes.format, out)
         });

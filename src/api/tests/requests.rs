@@ -24,8 +24,8 @@ fn a_path_that_leads_nowhere_says_where_paths_lead() {
             );
             assert_eq!(
                 problem.message,
-                "no such path; there are /docs, /batch, /changes, /api, /api/cmd, /openapi.json, /healthz, \
-                 /readyz, /metrics, /stats, /docs/ID, /docs/ID/increment"
+                "no such path; there are /docs, /batch, /changes, /backup, /api, /api/cmd, /openapi.json, \
+                 /dashboard, /healthz, /readyz, /metrics, /stats, /docs/ID, /docs/ID/increment"
             );
         }
     }
