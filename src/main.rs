@@ -25,6 +25,9 @@ enum Command {
     Stop(ServeArgs),
     /// Say whether a server uses the data directory; exit 0 yes, 3 no, 4 that cannot be told
     Status(ServeArgs),
+    /// Ask the server of the data directory whether it is well, as a container engine does; exit 0
+    /// it answers, 1 it does not
+    Healthcheck(ServeArgs),
     /// Check whether this machine can run the server, one line a check; exit 0 yes, 1 no
     Doctor(ServeArgs),
     /// Type commands for a running server, or read them from a pipe; exit 0 all went well, 1 some
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Start(args) => commands::start(&args),
         Command::Stop(args) => commands::stop(&args),
         Command::Status(args) => commands::status(&args),
+        Command::Healthcheck(args) => commands::healthcheck(&args),
         Command::Doctor(args) => commands::doctor(&args),
         Command::Console(args) => commands::console(&args),
         Command::Import(args) => commands::import(&args),

@@ -1,9 +1,10 @@
-//! `start`, `stop` and `status`: the life of a daemon, and what a service manager is told.
+//! `start`, `stop`, `status` and `healthcheck`: the life of a daemon, and what a service manager is told.
 
 mod support;
 
 use std::{
     fs,
+    io::{Read, Write},
     net::{SocketAddr, TcpListener},
     os::unix::net::UnixDatagram,
     path::Path,
@@ -178,6 +179,59 @@ fn a_server_in_the_foreground_is_seen_and_stopped_as_well() {
     assert_eq!(home.run(&["stop"], &[]).code, Some(0));
     assert_eq!(server.await_end().code, Some(0));
     assert_eq!(home.run(&["stop"], &[]).code, Some(0), "there is none");
+}
+
+#[test]
+fn a_healthcheck_asks_the_server_where_it_listens() {
+    let home = Home::new();
+    let said = home.run(&["healthcheck"], &[]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("no server uses"), "{said:?}");
+    // At all addresses, which is none to connect to.
+    let server = Launch::bare(&["serve", "--cores", "1", "--data-dir"])
+        .arg(home.path())
+        .env("PORT", "0")
+        .start();
+    let said = home.run(&["healthcheck"], &[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let asked = format!("http://127.0.0.1:{} answers", server.address.port());
+    assert_eq!(said.stdout.trim(), asked);
+    server.kill();
+    assert_eq!(home.run(&["healthcheck"], &[]).code, Some(1));
+}
+
+#[test]
+fn a_healthcheck_is_not_content_with_a_process_or_an_open_port() {
+    let home = Home::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    // This process holds the lock, as a server that is ill would.
+    let lock = home.path().join("LOCK");
+    fs::write(&lock, format!("{}\n", std::process::id())).expect("writable");
+    let held = fs::File::open(&lock).expect("readable");
+    held.try_lock().expect("nobody has it");
+    let said = home.run(&["healthcheck"], &[]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("does not answer yet"), "{said:?}");
+    fs::write(&lock, format!("{}\n{address}\n", std::process::id())).expect("writable");
+    let answer = |response: &'static str| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut stream, _) = listener.accept().expect("the command connects");
+                let mut request = [0; 1024];
+                let count = stream.read(&mut request).expect("it asks");
+                assert!(request[..count].starts_with(b"GET /healthz "));
+                stream.write_all(response.as_bytes()).expect("it listens");
+            });
+            home.run(&["healthcheck"], &[])
+        })
+    };
+    let said = answer("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("answered 503"), "{said:?}");
+    let said = answer("");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("no answer from"), "{said:?}");
 }
 
 /// A process that has nothing to do with any server.

@@ -49,6 +49,17 @@ pub struct ClientArgs {
     token_file: Option<PathBuf>,
 }
 
+impl ClientArgs {
+    /// The server at `url`, without a token.
+    pub fn for_url(url: &str) -> ClientArgs {
+        ClientArgs {
+            url: Some(url.to_owned()),
+            port: None,
+            token_file: None,
+        }
+    }
+}
+
 /// What is asked of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -301,15 +312,8 @@ mod tests {
     #[test]
     fn an_address_that_is_none_is_named() {
         for url in ["", "localhost", "ftp://localhost", "http://", "http:// x"] {
-            let args = ClientArgs {
-                url: Some(url.to_owned()),
-                port: None,
-                token_file: None,
-            };
-            assert!(
-                matches!(Client::new(&args), Err(ClientError::Url(_))),
-                "{url:?}"
-            );
+            let client = Client::new(&ClientArgs::for_url(url));
+            assert!(matches!(client, Err(ClientError::Url(_))), "{url:?}");
         }
     }
 }
