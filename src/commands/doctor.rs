@@ -60,7 +60,7 @@ pub fn doctor(args: &ServeArgs) -> ExitCode {
     };
     report("kernel", &machine::kernel());
     report("io_uring", &machine::io_uring());
-    report("locked memory", &machine::locked_memory());
+    report("locked memory", &machine::locked_memory(config.cores));
     report("open files", &machine::open_files(&config));
     report("CPUs", &machine::cpus(config.cores));
     report("port", &machine::port(&config));

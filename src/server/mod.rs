@@ -26,5 +26,7 @@ mod streams;
 mod tally;
 mod witness;
 
-pub use preflight::{PreflightError, check_io_uring, check_memlock, raise_limits};
+pub use preflight::{
+    MEMLOCK_BYTES_PER_CORE, PreflightError, check_io_uring, check_memlock, raise_limits,
+};
 pub use start::{Running, StartError, probe, start};

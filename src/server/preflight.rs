@@ -16,6 +16,11 @@ use crate::{
 /// Bytes of locked memory that each glommio executor insists on.
 const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
+/// Bytes of locked memory that a core takes where it may: 3 MiB of buffers that its executor
+/// registers (VmPin of /proc/PID/status), and its rings. Without room for the buffers the
+/// executor does without; without room for the rings there is no core.
+pub const MEMLOCK_BYTES_PER_CORE: u64 = 4 * 1024 * 1024;
+
 /// What the machine does not offer.
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
@@ -70,6 +75,17 @@ pub fn check_memlock() -> Result<Option<u64>, PreflightError> {
         Some(bytes) if bytes < MEMLOCK_BYTES_MIN => Err(PreflightError::Memlock(bytes)),
         limit => Ok(limit),
     }
+}
+
+/// What to do when a core finds too little of something.
+pub fn core_remedy() -> String {
+    let memlock = match getrlimit(Resource::Memlock).current {
+        None => String::new(),
+        Some(bytes) => format!(
+            "locked memory is limited to {bytes} bytes and a core takes up to {MEMLOCK_BYTES_PER_CORE}: raise that ('ulimit -l', systemd: LimitMEMLOCK=, Docker: --ulimit memlock=) or give fewer --cores; "
+        ),
+    };
+    memlock + "check 'ulimit -n' and free memory as well"
 }
 
 /// Sets up a ring as each core does.

@@ -89,7 +89,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// A core could not be started.
-    #[error("core {core} cannot start: {message}; check 'ulimit -l', 'ulimit -n' and free memory")]
+    #[error("core {core} cannot start: {message}; {}", preflight::core_remedy())]
     Core {
         /// Which core.
         core: u16,
@@ -197,7 +197,8 @@ pub fn start(config: &Config, events: &Journal) -> Result<Running, StartError> {
         StartError::Core { core: 0, message }
     })?;
     let cpus = cpus();
-    let mut starting = Vec::new();
+    let (reports, arriving) = mpsc::channel();
+    let mut executors = Vec::new();
     let mut document_count = 0;
     for (core, shard) in (0..config.cores).zip(recovered.shards) {
         document_count += shard.document_count();
@@ -221,18 +222,32 @@ pub fn start(config: &Config, events: &Journal) -> Result<Running, StartError> {
             Some(&cpu) if usize::from(config.cores) <= cpus.len() => Placement::Fixed(cpu),
             _ => Placement::Unbound,
         };
-        starting.push(launch.begin(placement)?);
+        let ready = Ready {
+            core,
+            reports: reports.clone(),
+            told: false,
+        };
+        executors.push(launch.begin(placement, ready)?);
     }
-    let mut wakes = Vec::new();
-    let mut executors = Vec::new();
-    for (core, (executor, ready)) in (0..).zip(starting) {
-        let failed = |message: String| StartError::Core { core, message };
-        let wake = ready
-            .recv()
-            .map_err(|_| failed("its executor ended".to_owned()))?;
-        wakes.push(wake.map_err(|error| failed(error.to_string()))?);
-        executors.push(executor);
+    // In the order in which they come: one that fails keeps the others waiting for it.
+    let mut wakes: Vec<Option<OwnedFd>> = executors.iter().map(|_| None).collect();
+    for _ in 0..config.cores {
+        let (core, wake) = arriving.recv().expect("a core that ends reports, too");
+        match wake {
+            Ok(wake) => wakes[usize::from(core)] = Some(wake),
+            Err(message) => {
+                let message = match executors.swap_remove(core.into()).join() {
+                    Ok(_) => message,
+                    Err(error) => error.to_string(),
+                };
+                return Err(StartError::Core { core, message });
+            }
+        }
     }
+    let wakes = wakes.into_iter();
+    let wakes = wakes
+        .map(|wake| wake.expect("each core has reported once"))
+        .collect();
     let cut = recovered.verdict.cut.map(|cut| cut.to_string());
     process.wakes.set(wakes).expect("set once, here");
     if let Err(error) = directory.note_address(address) {
@@ -362,17 +377,40 @@ struct Launch {
     builder: Builder,
 }
 
-/// A core that is starting, and where it reports the descriptor that wakes it.
-type Starting = (
-    ExecutorJoinHandle<bool>,
-    mpsc::Receiver<io::Result<OwnedFd>>,
-);
+/// How a core reports the descriptor that wakes it, or why it cannot start.
+struct Ready {
+    core: u16,
+    reports: mpsc::Sender<(u16, Result<OwnedFd, String>)>,
+    told: bool,
+}
+
+impl Ready {
+    fn tell(mut self, wake: io::Result<OwnedFd>) {
+        self.told = true;
+        let wake = wake.map_err(|error| error.to_string());
+        // Nobody listens any more when the start has failed already.
+        let _ = self.reports.send((self.core, wake));
+    }
+}
+
+/// An executor that cannot start drops what it would have run.
+impl Drop for Ready {
+    fn drop(&mut self) {
+        if !self.told {
+            let message = "its executor ended".to_owned();
+            let _ = self.reports.send((self.core, Err(message)));
+        }
+    }
+}
 
 impl Launch {
-    fn begin(self, placement: Placement) -> Result<Starting, StartError> {
+    fn begin(
+        self,
+        placement: Placement,
+        ready: Ready,
+    ) -> Result<ExecutorJoinHandle<bool>, StartError> {
         let core = self.id.0;
-        let (ready, is_ready) = mpsc::channel();
-        let executor = LocalExecutorBuilder::new(placement)
+        LocalExecutorBuilder::new(placement)
             .name("oxdaas")
             .io_memory(IO_MEMORY_BYTES)
             .preempt_timer(PREEMPT_TIMER)
@@ -380,20 +418,18 @@ impl Launch {
             .map_err(|error| StartError::Core {
                 core,
                 message: error.to_string(),
-            })?;
-        Ok((executor, is_ready))
+            })
     }
 
     /// Runs the core to its end; whether the log, if it is here, was closed cleanly.
-    async fn run(self, ready: mpsc::Sender<io::Result<OwnedFd>>) -> bool {
+    async fn run(self, ready: Ready) -> bool {
         let alarm = Rc::new(Alarm::default());
         raise_every(TICK, Rc::clone(&alarm));
         let mesh = Mesh::join(self.builder, self.id, Rc::clone(&alarm)).await;
         let ring = match Ring::new() {
             Ok(ring) => ring,
             Err(error) => {
-                // Nobody listens any more when the start has failed already.
-                let _ = ready.send(Err(error));
+                ready.tell(Err(error));
                 return false;
             }
         };
@@ -417,7 +453,7 @@ impl Launch {
             }
         };
         ring.raise_when_woken(Rc::clone(&alarm));
-        let _ = ready.send(ring.wake().try_clone_to_owned());
+        ready.tell(ring.wake().try_clone_to_owned());
         let core = Core::new(Parts {
             id: self.id,
             config: self.config,

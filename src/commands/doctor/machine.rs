@@ -59,12 +59,27 @@ pub(super) fn io_uring() -> Finding {
     }
 }
 
-pub(super) fn locked_memory() -> Finding {
+pub(super) fn locked_memory(cores: u16) -> Finding {
     server::raise_limits();
     match server::check_memlock() {
-        Ok(None) => Finding::Fine("no limit".to_owned()),
-        Ok(Some(bytes)) => Finding::Fine(format!("{} KiB", bytes / 1024)),
+        Ok(limit) => judge_locked_memory(limit, cores),
         Err(error) => Finding::Fault(error.to_string()),
+    }
+}
+
+fn judge_locked_memory(limit: Option<u64>, cores: u16) -> Finding {
+    let wanted = u64::from(cores) * server::MEMLOCK_BYTES_PER_CORE;
+    match limit {
+        None => Finding::Fine("no limit".to_owned()),
+        Some(bytes) if bytes >= wanted => Finding::Fine(format!("{} KiB", bytes / 1024)),
+        Some(bytes) => Finding::Warning(
+            format!(
+                "{} KiB, of which {cores} cores take up to {} where Linux counts all of it",
+                bytes / 1024,
+                wanted / 1024
+            ),
+            "raise 'ulimit -l' (systemd: LimitMEMLOCK=, Docker: --ulimit memlock=), or give fewer --cores",
+        ),
     }
 }
 
@@ -152,6 +167,17 @@ mod tests {
             (Some(1000 + 64 + 31), "warn"),
         ] {
             assert_eq!(judge_open_files(limit, 1000, 2).mark(), mark, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn locked_memory_is_judged_by_what_the_cores_take() {
+        for (limit, mark) in [
+            (None, "ok"),
+            (Some(8 << 20), "ok"),
+            (Some((8 << 20) - 1), "warn"),
+        ] {
+            assert_eq!(judge_locked_memory(limit, 2).mark(), mark, "{limit:?}");
         }
     }
 }
