@@ -30,8 +30,9 @@ make_workspace() {
     trap 'exit 143' TERM
 }
 
+# clean_up [STATUS]: ends the script with STATUS, or with the one that it had.
 clean_up() {
-    local status=$?
+    local status="${1:-$?}"
     trap - EXIT
     if [[ -n "$server_pid" ]]; then
         kill -KILL "$server_pid" 2>/dev/null || true
@@ -90,4 +91,38 @@ release_binary() {
     fi
     (cd "$root" && cargo build --release --quiet >&2) || return 1
     printf '%s/release/oxdaas\n' "${CARGO_TARGET_DIR:-$root/target}"
+}
+
+# Fails unless a Docker engine answers.
+need_engine() {
+    need docker
+    docker version >/dev/null 2>&1 || fail "no Docker engine answers; 'docker version' says why"
+}
+
+# build_image NAME OPTION...: `docker build` of this repository as NAME. A cargo
+# configuration of the caller goes along; it ends with the stage that builds.
+build_image() {
+    local name="$1" context="$workspace/context" file
+    local configuration="${OXDAAS_CARGO_CONFIG-${CARGO_HOME:-$HOME/.cargo}/config.toml}"
+    shift
+    mkdir -p "$context"
+    for file in .dockerignore Cargo.lock Cargo.toml Dockerfile LICENSE README.md benches scripts src; do
+        cp -R "$root/$file" "$context/"
+    done
+    rm -f "$context/scripts/docker/tokens"
+    if [[ -f "$configuration" ]]; then
+        printf 'with the cargo configuration %s\n' "$configuration" >&2
+        mkdir -p "$context/.cargo"
+        cp "$configuration" "$context/.cargo/config.toml"
+    fi
+    docker build --tag "$name" "$@" "$context" >&2 || fail "the image was not built"
+}
+
+# Seconds since the epoch of what is released, so that a second build gives the same.
+source_date() {
+    if [[ -n "${SOURCE_DATE_EPOCH:-}" ]]; then
+        printf '%s\n' "$SOURCE_DATE_EPOCH"
+    else
+        git -C "$root" log -1 --format=%ct 2>/dev/null || stat -c %Y "$root/Cargo.lock"
+    fi
 }

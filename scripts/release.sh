@@ -67,13 +67,4 @@ fill() {
     (cd "$tree" && xargs -d '\n' sha256sum <<<"$files" >SHA256SUMS)
 }
 
-# Seconds since the epoch of what is released, so that a second build gives the same.
-source_date() {
-    if [[ -n "${SOURCE_DATE_EPOCH:-}" ]]; then
-        printf '%s\n' "$SOURCE_DATE_EPOCH"
-    else
-        git -C "$root" log -1 --format=%ct 2>/dev/null || stat -c %Y "$root/Cargo.lock"
-    fi
-}
-
 main "$@"

@@ -3,8 +3,9 @@
 #
 #   scripts/test.sh            all tests; takes a few minutes
 #   scripts/test.sh --long     more rounds of the crash and model tests, and load
-#                              at 1, 64, 500 and 5,000 connections, and a short
-#                              comparison with other servers
+#                              at 1, 64, 500 and 5,000 connections, a short
+#                              comparison with other servers, and the container
+#                              where there is a Docker engine
 #
 # It needs a Rust toolchain with rustfmt and clippy, and a few Debian packages.
 # As root it installs those that are missing; otherwise it says which they are.
@@ -58,6 +59,8 @@ main() {
                 --connections "$connections" --ab-connections "$connections"
         done
         step "import and export" scripts/bench-bulk.sh
+        step "system calls of the container's profile" scripts/docker/trace.sh --check
+        step "container" scripts/docker-test.sh
         step "peers" scripts/bench-peers.sh --quick --chart "$workspace/chart.svg"
     fi
     printf '\nall passed in %s s\n' "$SECONDS"
@@ -75,7 +78,7 @@ step() {
 # Installs or names the Debian packages that are missing.
 packages() {
     local missing=() pair
-    for pair in cc:gcc ip:iproute2 unshare:util-linux curl:curl jq:jq wrk:wrk ab:apache2-utils python3:python3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs shellcheck:shellcheck systemd-analyze:systemd escript:erlang-base chromium:chromium chromedriver:chromium-driver ssh:openssh-client /usr/sbin/sshd:openssh-server; do
+    for pair in cc:gcc ip:iproute2 unshare:util-linux curl:curl debootstrap:debootstrap jq:jq wrk:wrk ab:apache2-utils python3:python3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs shellcheck:shellcheck strace:strace systemd-analyze:systemd escript:erlang-base chromium:chromium chromedriver:chromium-driver ssh:openssh-client /usr/sbin/sshd:openssh-server; do
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
     done
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)

@@ -65,6 +65,30 @@ fn the_tarball_holds_what_an_operator_needs_and_is_made_the_same_again() {
     let version = succeed(unpacked.join("bin/oxdaas"), &["--version"]);
     assert!(version.stdout.contains(env!("CARGO_PKG_VERSION")));
 
+    // Every command has its page, and completes in a shell.
+    let help = succeed(unpacked.join("bin/oxdaas"), &["--help"]).stdout;
+    let (_, commands) = help.split_once("Commands:\n").expect("a list");
+    let (commands, _) = commands.split_once("\n\n").expect("an end of it");
+    let names = commands.lines().filter_map(|line| {
+        let name = line.strip_prefix("  ")?.split(' ').next()?;
+        (!name.is_empty() && name != "help").then_some(name)
+    });
+    let completions = unpacked.join("share/completions/oxdaas.bash");
+    let mut count = 0;
+    for name in names {
+        count += 1;
+        let page = unpacked.join(format!("share/man/oxdaas-{name}.1"));
+        assert!(page.is_file(), "{}", page.display());
+        let complete = format!(
+            "source '{}'; COMP_WORDS=(oxdaas {name}); COMP_CWORD=1; _oxdaas oxdaas {name} oxdaas; \
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            text(&completions)
+        );
+        let said = succeed("bash", &["-c", &complete]);
+        assert!(said.stdout.lines().any(|word| word == name), "{said:?}");
+    }
+    assert!(count > 5, "{help}");
+
     let first = fs::read(&tarball).expect("readable");
     release(&home);
     assert!(first == fs::read(&tarball).expect("readable"), "it differs");

@@ -2,7 +2,13 @@
 
 mod support;
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
 
 use support::{
     script::{repository, run, script, succeed, text},
@@ -118,4 +124,144 @@ fn a_secret_with_an_unknown_right_is_not_made() {
     let said = run(script("secret.sh"), &[text(home.path())]);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.stderr.contains("is no file"), "{said:?}");
+}
+
+/// What stands in for the command `heroku`: it notes what it is told, and knows one app.
+const HEROKU: &str = r#"#!/bin/sh
+printf '%s\n' "$*" >>"$STUB/calls"
+case "$*" in
+    "apps:info --shell --app known")
+        printf 'git_url=%s\nweb_url=https://known.example/\n' "$STUB/there.git" ;;
+    "apps:info"*) echo "Couldn't find that app." >&2; exit 1 ;;
+    config:set*) printf 'it says: %s\n' "$*" ;;
+esac
+"#;
+
+/// Runs heroku.sh with the stub; what it said and whether it succeeded.
+fn heroku(home: &Path, arguments: &[&str]) -> (bool, String) {
+    let path = std::env::var("PATH").expect("there is one");
+    let output = Command::new(script("heroku.sh"))
+        .args(arguments)
+        .current_dir(home)
+        .env("STUB", home)
+        .env("PATH", format!("{}:{path}", text(home)))
+        .stdin(Stdio::null())
+        .output()
+        .expect("it can be run");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), said.into_owned())
+}
+
+#[test]
+fn heroku_is_given_what_is_committed_and_a_token_that_is_not_printed() {
+    let home = TempDir::new();
+    let home = home.path();
+    let stub = home.join("heroku");
+    fs::write(&stub, HEROKU).expect("writable");
+    fs::set_permissions(&stub, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let there = home.join("there.git");
+    succeed("git", &["init", "--quiet", "--bare", text(&there)]);
+    let before = succeed("git", &["-C", text(repository()), "status", "--porcelain"]);
+
+    let (done, said) = heroku(home, &["unknown"]);
+    assert!(!done && said.contains("heroku create unknown"), "{said}");
+    let (done, said) = heroku(home, &["known"]);
+    assert!(done, "{said}");
+    let tokens = fs::read_to_string(home.join("known.tokens")).expect("made");
+    let (token, _) = tokens.split_once(' ').expect("a token and its right");
+    assert!(!said.contains(token), "it was printed");
+    // Again: with the same token.
+    let (done, said) = heroku(home, &["known", "--token-file", "known.tokens"]);
+    assert!(done, "{said}");
+    let calls = fs::read_to_string(home.join("calls")).expect("it was called");
+    let mut expected = String::from("apps:info --shell --app unknown\n");
+    for _ in 0..2 {
+        expected += "apps:info --shell --app known\nstack:set container --app known\n";
+        expected += &format!("config:set OXDAAS_TOKENS={token} rw --app known\n");
+    }
+    assert_eq!(calls, expected);
+
+    let shown = |revision: &str, repository: &Path| {
+        let git = ["--git-dir", text(repository), "show", revision];
+        succeed("git", &git).stdout
+    };
+    let ours = succeed(
+        "git",
+        &["-C", text(repository()), "rev-parse", "--absolute-git-dir"],
+    );
+    let ours = Path::new(ours.stdout.trim());
+    for file in ["Dockerfile", "Cargo.lock", "src/main.rs"] {
+        assert_eq!(
+            shown(&format!("main:{file}"), &there),
+            shown(&format!("HEAD:{file}"), ours),
+            "{file}"
+        );
+    }
+    let settings = fs::read_to_string(script("heroku/heroku.yml")).expect("readable");
+    assert_eq!(shown("main:heroku.yml", &there), settings);
+    let after = succeed("git", &["-C", text(repository()), "status", "--porcelain"]);
+    assert_eq!(before.stdout, after.stdout, "the work tree has changed");
+}
+
+/// A process that ends with the test.
+struct Dyno(Child);
+
+impl Drop for Dyno {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_command_for_heroku_serves_at_its_port_with_its_tokens() {
+    let home = TempDir::new();
+    let settings = fs::read_to_string(script("heroku/heroku.yml")).expect("readable");
+    let (_, run) = settings.split_once("\nrun:\n").expect("a section");
+    let command = run.trim().strip_prefix("web: ").expect("a command");
+    let path = std::env::var("PATH").expect("there is one");
+    let binary = Path::new(env!("CARGO_BIN_EXE_oxdaas"));
+    let directory = binary.parent().expect("it is in a directory");
+    let mut child = Command::new("sh")
+        .args(["-c", command])
+        .env("PATH", format!("{}:{path}", text(directory)))
+        .env("PORT", "0")
+        .env("OXDAAS_CORES", "1")
+        .env("OXDAAS_TOKENS", "secret rw\nlook ro")
+        .env("TMPDIR", home.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("there is a shell");
+    let stdout = child.stdout.take().expect("it is piped");
+    let dyno = Dyno(child);
+    let line = BufReader::new(stdout).lines().next();
+    let line = line.expect("it is ready").expect("UTF-8");
+    let (_, address) = line
+        .split_once("listening on 0.0.0.0:")
+        .expect("all addresses");
+    let (port, _) = address.split_once(',').expect("more follows");
+    let ask = |token: &str| {
+        let url = format!("http://127.0.0.1:{port}/docs/1");
+        let field = format!("Authorization: Bearer {token}");
+        let put = [
+            "-s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-X",
+            "PUT",
+            "-d",
+            "1",
+        ];
+        let json = ["-H", "Content-Type: application/json", "-H", &field, &url];
+        succeed("curl", &[&put[..], &json].concat()).stdout
+    };
+    assert_eq!(
+        [ask("guess"), ask("look"), ask("secret")],
+        ["401", "403", "201"]
+    );
+    // It took the shell's place, and does not hand on what it does not need.
+    let environment = fs::read(format!("/proc/{}/environ", dyno.0.id())).expect("readable");
+    assert!(!String::from_utf8_lossy(&environment).contains("secret"));
 }
