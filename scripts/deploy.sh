@@ -10,7 +10,8 @@
 #
 # What follows -- goes to install.sh there, as --no-start or --uninstall. Unless
 # USER is root, sudo must work there without a password. The machine needs tar,
-# gzip and the same C library as this one, or a later one.
+# gzip and the same C library as this one, or a later one. What is installed answers
+# its own machine alone until /etc/oxdaas/oxdaas.env there names tokens and an address.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

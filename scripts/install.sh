@@ -11,6 +11,9 @@
 #   --root DIR     install into the directory DIR instead of this machine: no user
 #                  is made, no service is touched, and root is not needed
 #
+# The server answers its own machine alone until /etc/oxdaas/oxdaas.env names a file
+# with tokens (OXDAAS_TOKEN_FILE) and an address to listen on; the file says how.
+#
 # It creates the user oxdaas and writes to /usr/local, /etc/systemd/system,
 # /etc/oxdaas and /var/lib/oxdaas. Run it again to upgrade; settings are kept.
 set -euo pipefail
@@ -117,6 +120,7 @@ start_service() {
         fail "installed, but the server does not start; see above, and run: oxdaas doctor"
     fi
     systemctl --no-pager --lines 0 status oxdaas
+    printf 'settings, as tokens and the address to listen on: /etc/oxdaas/oxdaas.env\n'
 }
 
 take_away() {

@@ -5,7 +5,11 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{access::Access, journal::Sink, limits};
+use crate::{
+    access::{Access, Origin},
+    journal::Sink,
+    limits,
+};
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -62,6 +66,8 @@ pub struct Config {
     pub access: Access,
     /// The most of them from one address (IPv6: from one /64); those of this machine do not count.
     pub connections_per_address_max: usize,
+    /// Origins whose pages may use the server, beside its own.
+    pub cors_origins: Vec<Origin>,
     /// How long clients may take.
     pub timeouts: Timeouts,
     /// How many parcels fit a channel between two cores.

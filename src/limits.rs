@@ -150,6 +150,8 @@ pub const TOKEN_BYTES_MAX: usize = 1024;
 pub const TOKENS_MAX: usize = 256;
 /// Bytes of a token file.
 pub const TOKEN_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Origins whose pages may use a server.
+pub const CORS_ORIGINS_MAX: usize = 64;
 
 /// Bytes of the file `BACKUP` that a command takes: a line for each of a million segments.
 pub const BACKUP_MANIFEST_BYTES_MAX: u64 = 32 * 1024 * 1024;

@@ -1,15 +1,19 @@
 //! Who may come in: tokens, this machine alone, or everyone; and that no token is ever shown.
+//!
+//! Another machine is a network namespace with a cable to this one, which needs root.
 
 mod support;
 
 use std::{
-    fs,
+    fs::{self, File},
     io::Write,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use support::{
     assert_error,
     client::{Client, Expected, Response, request},
@@ -684,4 +688,249 @@ fn no_token_is_shown_anywhere() {
             );
         }
     }
+}
+
+/// Another machine: a network namespace with a cable to this one.
+struct Elsewhere {
+    name: String,
+    /// This machine, as seen from there.
+    here: [IpAddr; 2],
+}
+
+impl Elsewhere {
+    /// `None` where nobody may make one, which is said.
+    fn new() -> Option<Elsewhere> {
+        let number = std::process::id() % 16_000;
+        let name = format!("oxt{number}");
+        // Of the networks for tests of devices (RFC 2544), and a unique local one.
+        let v4 = format!("198.18.{}.{}", number / 64, number % 64 * 4);
+        let v4: std::net::Ipv4Addr = v4.parse().expect("an address");
+        let v4 = |host: u32| std::net::Ipv4Addr::from(u32::from(v4) + host);
+        let v6 = |host: u32| format!("fd6f:7864:6161:{number:x}::{host}");
+        if let Err(why) = ip(&["netns", "add", &name]) {
+            eprintln!(
+                "SKIPPED: no network namespace can be made here (as root, with iproute2): {why}"
+            );
+            return None;
+        }
+        let elsewhere = Elsewhere {
+            here: [IpAddr::from(v4(1)), v6(1).parse().expect("an address")],
+            name: name.clone(),
+        };
+        let (near, far) = (format!("{name}n"), format!("{name}f"));
+        let there = ["-n", &name];
+        let must = |words: &[&str]| ip(words).unwrap_or_else(|why| panic!("ip {words:?}: {why}"));
+        must(&[
+            "link", "add", &near, "type", "veth", "peer", "name", &far, "netns", &name,
+        ]);
+        must(&["addr", "add", &format!("{}/30", v4(1)), "dev", &near]);
+        must(&[
+            "addr",
+            "add",
+            &format!("{}/64", v6(1)),
+            "dev",
+            &near,
+            "nodad",
+        ]);
+        must(&["link", "set", &near, "up"]);
+        must(
+            &[
+                &there[..],
+                &["addr", "add", &format!("{}/30", v4(2)), "dev", &far],
+            ]
+            .concat(),
+        );
+        must(
+            &[
+                &there[..],
+                &[
+                    "addr",
+                    "add",
+                    &format!("{}/64", v6(2)),
+                    "dev",
+                    &far,
+                    "nodad",
+                ],
+            ]
+            .concat(),
+        );
+        must(&[&there[..], &["link", "set", &far, "up"]].concat());
+        Some(elsewhere)
+    }
+
+    /// Connects from there.
+    #[track_caller]
+    fn connect(&self, address: SocketAddr) -> Client {
+        let there = File::open(Path::new("/run/netns").join(&self.name)).expect("it was made");
+        // A socket stays in the namespace of the thread that made it.
+        let connecting = std::thread::spawn(move || {
+            use std::os::fd::AsFd;
+            let network = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(there.as_fd(), network).expect("root may");
+            Client::try_connect(address)
+        });
+        let connected = connecting.join().expect("the thread ends");
+        connected.unwrap_or_else(|error| panic!("connect {address}: {error}"))
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        // The cable goes with it.
+        let _ = ip(&["netns", "del", &self.name]);
+    }
+}
+
+fn ip(words: &[&str]) -> Result<(), String> {
+    let output = Command::new("ip").args(words).output();
+    let output = output.map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr)
+            .trim_end()
+            .to_owned()),
+    }
+}
+
+/// A server on all addresses of both kinds, and its data.
+fn reachable(home: &TempDir, options: &[&str]) -> Server {
+    let launch = Launch::bare(&["serve", "--listen", "[::]:0", "--cores", "2", "--data-dir"]);
+    launch.arg(home.path().join("data")).args(options).start()
+}
+
+#[test]
+fn without_tokens_other_machines_are_told_what_to_do() {
+    let Some(elsewhere) = Elsewhere::new() else {
+        return;
+    };
+    let home = TempDir::new();
+    let server = reachable(&home, &[]);
+    let said = server.stderr();
+    assert!(
+        said.contains("only this machine") && said.contains("--token-file"),
+        "{said}"
+    );
+    let port = server.address.port();
+    // This machine, by every name of it that is one of the loopback.
+    for here in ["127.0.0.1", "127.8.9.10", "::1"] {
+        let address = SocketAddr::new(here.parse().expect("an address"), port);
+        let response = Client::connect(address).put("/docs/1", "1");
+        assert!(response.status < 300, "{here}: {response:?}");
+    }
+    for here in elsewhere.here {
+        let address = SocketAddr::new(here, port);
+        let mut client = elsewhere.connect(address);
+        for &(method, target, body, _) in REQUESTS {
+            // No token helps, and no claim about where a request comes from.
+            let fields = [
+                ("Authorization", "Bearer x"),
+                ("X-Forwarded-For", "127.0.0.1"),
+                ("Forwarded", "for=127.0.0.1"),
+            ];
+            let response = client.request(method, target, &fields, body);
+            assert_eq!(response.status, 403, "{method} {target}: {response:?}");
+            if method != "HEAD" {
+                let message = assert_error(&response, 403);
+                assert_eq!(json(&response.body)["error"], "forbidden");
+                for remedy in ["--token-file", "OXDAAS_TOKEN_FILE", "--allow-anonymous"] {
+                    assert!(message.contains(remedy), "{message}");
+                }
+            }
+        }
+        assert_eq!(client.get("/healthz").status, 200);
+        assert_eq!(client.get("/readyz").status, 200);
+        assert_eq!(client.plain("OPTIONS", "/docs", "").status, 204);
+        // Nobody has a body kept here who may not come in.
+        client.send("PUT /docs/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n");
+        assert_error(&client.read(Expected::Body), 403);
+        client.expect_closed();
+    }
+    // From here to the same address: that is no loopback either.
+    let address = SocketAddr::new(elsewhere.here[0], port);
+    assert_error(&Client::connect(address).get("/docs/1"), 403);
+    server.stop();
+}
+
+#[test]
+fn other_machines_come_in_with_a_token_or_where_everyone_does() {
+    let Some(elsewhere) = Elsewhere::new() else {
+        return;
+    };
+    let home = TempDir::new();
+    let file = token_file(&home, WRITER);
+    let address = |server: &Server| SocketAddr::new(elsewhere.here[0], server.address.port());
+    let server = reachable(&home, &["--token-file", file.to_str().expect("UTF-8")]);
+    let mut client = elsewhere.connect(address(&server));
+    assert_eq!(ask(&mut client, WRITER, "PUT", "/docs/1", "1").status, 201);
+    expect_unauthorized(&client.get("/docs/1"), None);
+    // To be on the same machine is no token.
+    let here = SocketAddr::new(
+        "127.0.0.1".parse().expect("an address"),
+        server.address.port(),
+    );
+    expect_unauthorized(&Client::connect(here).get("/docs/1"), None);
+    server.stop();
+    let server = reachable(&home, &["--allow-anonymous"]);
+    assert!(
+        server.stderr().contains("everyone who reaches"),
+        "{}",
+        server.stderr()
+    );
+    let mut client = elsewhere.connect(address(&server));
+    assert_eq!(client.put("/docs/1", "2").status, 200);
+    assert_eq!(client.get("/docs/1").text(), "2");
+    server.stop();
+    // The convention of platforms: all addresses, and nobody but this machine.
+    let launch =
+        Launch::bare(&["serve", "--cores", "1", "--data-dir"]).arg(home.path().join("data"));
+    let server = launch.clone().env("PORT", "0").start();
+    assert!(
+        server.stderr().contains("only this machine"),
+        "{}",
+        server.stderr()
+    );
+    assert_error(&elsewhere.connect(address(&server)).get("/docs/1"), 403);
+    server.stop();
+    let server = launch
+        .env("PORT", "0")
+        .env("OXDAAS_ALLOW_ANONYMOUS", "1")
+        .start();
+    assert_eq!(
+        elsewhere.connect(address(&server)).get("/docs/1").text(),
+        "2"
+    );
+    server.stop();
+}
+
+#[test]
+fn contradictions_refuse_to_start() {
+    let home = TempDir::new();
+    let file = token_file(&home, WRITER);
+    let serve = || Launch::serve(&home.path().join("data")).cores(1);
+    for launch in [
+        serve()
+            .arg("--allow-anonymous")
+            .arg("--token-file")
+            .arg(&file),
+        serve()
+            .env("OXDAAS_ALLOW_ANONYMOUS", "true")
+            .arg("--token-file")
+            .arg(&file),
+    ] {
+        let exit = launch.run();
+        assert_eq!(exit.code, Some(1), "{exit:?}");
+        assert!(exit.stderr.contains("give one of them"), "{exit:?}");
+    }
+    let exit = serve().env("OXDAAS_ALLOW_ANONYMOUS", "perhaps").run();
+    assert_eq!(exit.code, Some(2), "{exit:?}");
+    for value in ["", "0", "false"] {
+        let launch = serve().env("OXDAAS_ALLOW_ANONYMOUS", value);
+        let server = launch.arg("--token-file").arg(&file).start();
+        assert_eq!(server.connect().get("/docs/1").status, 401, "{value:?}");
+        server.stop();
+    }
+    // That someone forgot which file it is must not let everyone in.
+    let exit = serve().env("OXDAAS_TOKEN_FILE", "").run();
+    assert_eq!(exit.code, Some(2), "{exit:?}");
+    assert!(exit.stderr.contains("--token-file"), "{exit:?}");
 }

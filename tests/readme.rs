@@ -85,6 +85,10 @@ fn the_limits_are_those_of_the_code() {
             limits::STREAM_SEND_MS_MAX / 1000
         ),
         format!(
+            "| origins of `--cors-origin` | {} |",
+            limits::CORS_ORIGINS_MAX
+        ),
+        format!(
             "| tokens, characters of one | {}, {} |",
             limits::TOKENS_MAX,
             limits::TOKEN_BYTES_MAX

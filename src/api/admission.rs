@@ -115,6 +115,22 @@ pub fn admit(request: &Request<'_>, need: Need, tokens: &Tokens) -> Result<Grant
     }
 }
 
+/// What a request from another machine may do while there are no tokens.
+///
+/// # Errors
+/// 403 that says how to configure the server, unless it needs nothing.
+pub fn admit_stranger(need: Need) -> Result<Grant, Problem> {
+    match need {
+        Need::Nothing => Ok(Grant::Read),
+        Need::Read | Need::Write => Err(Problem::new(
+            Code::Forbidden,
+            "this server has no tokens, so it answers its own machine alone; start it with \
+             --token-file FILE (OXDAAS_TOKEN_FILE) and send Authorization: Bearer TOKEN, or with \
+             --allow-anonymous (OXDAAS_ALLOW_ANONYMOUS=1) to let everyone read and write",
+        )),
+    }
+}
+
 /// The challenge to someone who shows no token (RFC 6750, section 3).
 const CHALLENGE: &[(&str, &str)] = &[("WWW-Authenticate", "Bearer realm=\"oxdaas\"")];
 /// The challenge to someone whose token is not known.

@@ -12,6 +12,7 @@ mod batch;
 mod body;
 mod changes;
 mod command;
+mod cors;
 mod cursor;
 mod dashboard;
 mod describe;
@@ -44,11 +45,12 @@ mod tree;
 mod visit;
 mod work;
 
-pub use admission::{Need, admit};
+pub use admission::{Need, admit, admit_stranger};
 pub use changes::{
     ChangeFormat, Changes, Patience, changes_compacted, position_unknown, write_change,
     write_heartbeat,
 };
+pub use cors::CorsRules;
 pub use durability::durability;
 pub use edit::edit;
 pub use equality::same_document;

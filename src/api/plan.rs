@@ -24,7 +24,7 @@ use super::{
     stream::{Stream, StreamKind},
 };
 use crate::{
-    http::{EntityTags, Field, Method, Request, decode_segment, query_pairs},
+    http::{Cors, EntityTags, Field, Method, Request, decode_segment, query_pairs},
     id::Id,
     listing::Listing,
     op::{Chosen, Condition, Edit, Expires, Op, Shows},
@@ -124,6 +124,8 @@ pub enum Answer {
         allow: &'static str,
         /// Further fields, name and value.
         extra: &'static [(&'static str, &'static str)],
+        /// What a page of another origin may do.
+        cors: Cors,
     },
     /// The description of the API.
     Description {
@@ -190,6 +192,7 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
                 Route::Document(_) => ACCEPT_PATCH,
                 _ => &[],
             },
+            cors: request.cors,
         })),
         _ => Err(Problem::method_not_allowed(route.allow())),
     }

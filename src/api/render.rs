@@ -7,13 +7,13 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
-    Answer, Problem, command::Command, dashboard::render_dashboard, describe::description,
-    part::Part, prefer::Returned, visit::write_string,
+    Answer, Problem, command::Command, cors::preflight_fields, dashboard::render_dashboard,
+    describe::description, part::Part, prefer::Returned, visit::write_string,
 };
 use crate::{
     http::{
-        Coding, DateField, MediaType, Method, Persistence, Request, ResponseHead, Status, gzip,
-        write_head,
+        Coding, Cors, DateField, MediaType, Method, Persistence, Request, ResponseHead, Status,
+        gzip, write_head,
     },
     id::Id,
     limits::{GZIP_BODY_BYTES_MAX, GZIP_BODY_BYTES_MIN},
@@ -39,6 +39,8 @@ pub struct BodyMode {
     presence: Presence,
     /// The coding of a body that is neither too small nor too large for one.
     coding: Coding,
+    /// What a page of another origin may see.
+    cors: Cors,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +121,23 @@ impl BodyMode {
     pub const PLAIN: BodyMode = BodyMode {
         presence: Presence::Sent,
         coding: Coding::Identity,
+        cors: Cors::Off,
     };
+
+    /// As it is, to someone whose request was not read.
+    #[must_use]
+    pub fn plain(cors: Cors) -> BodyMode {
+        BodyMode {
+            cors,
+            ..BodyMode::PLAIN
+        }
+    }
+
+    /// What a page of another origin may see.
+    #[must_use]
+    pub(super) fn cors(self) -> Cors {
+        self.cors
+    }
 
     /// Whether a body is sent at all.
     #[must_use]
@@ -136,6 +154,7 @@ impl BodyMode {
                 _ => Presence::Sent,
             },
             coding: Coding::accepted(&request.fields),
+            cors: request.cors,
         }
     }
 }
@@ -275,14 +294,18 @@ pub(super) fn read_verdict(condition: Option<&Condition>, version: Version) -> R
 /// Appends the whole response of an [`Answer`] to `out`.
 pub fn render_answer(answer: &Answer, context: &ReplyContext<'_>, out: &mut Vec<u8>) {
     match answer {
-        Answer::Options { allow, extra } => {
+        Answer::Options { allow, extra, cors } => {
+            let mut fields = extra.to_vec();
+            if let Cors::Allowed(_) = cors {
+                fields.extend(preflight_fields(allow));
+            }
             let head = ResponseHead::new(Status::NoContent, context.date, context.persistence);
-            let allow = Some(*allow);
             write_head(
                 out,
                 &ResponseHead {
-                    allow,
-                    extra,
+                    allow: Some(allow),
+                    cors: *cors,
+                    extra: &fields,
                     ..head
                 },
             );
@@ -335,9 +358,11 @@ impl<'a, 'o> Reply<'a, 'o> {
         context: &ReplyContext<'a>,
         out: &'o mut Vec<u8>,
     ) -> Reply<'a, 'o> {
+        let mut head = ResponseHead::new(Status::Ok, context.date, context.persistence);
+        head.cors = body_mode.cors;
         Reply {
             body_mode,
-            head: ResponseHead::new(Status::Ok, context.date, context.persistence),
+            head,
             out,
         }
     }

@@ -72,6 +72,7 @@ pub fn render_stream_head(
     write_head(
         out,
         &ResponseHead {
+            cors: stream.body_mode.cors(),
             transfer: Some(stream.transfer),
             media_type: Some(stream.media_type()),
             log_position: Some(position),

@@ -16,7 +16,7 @@ use signal_hook::{
 
 use super::logging::{LogLevel, journal_events};
 use crate::{
-    access::{Access, TokenFile, TokenFileError},
+    access::{Access, Origin, OriginError, TokenFile, TokenFileError, is_loopback},
     config::{Config, Fsync, LogFormat, Timeouts},
     journal::{Journal, Sink},
     limits,
@@ -70,6 +70,17 @@ pub struct ServeArgs {
     /// read again on SIGHUP
     #[arg(long, value_name = "FILE", env = "OXDAAS_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+
+    /// Answer everyone without a token; otherwise a server without a token file answers its own
+    /// machine alone
+    #[arg(long, env = "OXDAAS_ALLOW_ANONYMOUS", value_parser = yes_or_no)]
+    allow_anonymous: bool,
+
+    /// Origin whose pages may use the server from a browser, as https://app.example, or * for all;
+    /// may be given several times, in the variable with commas between
+    #[arg(long, value_name = "ORIGIN", env = "OXDAAS_CORS_ORIGIN", value_delimiter = ',',
+          value_parser = origin)]
+    cors_origin: Vec<Option<Origin>>,
 
     /// Longest request body, in bytes (up to 268435456); beyond it the answer is 413
     #[arg(long, value_name = "N", env = "OXDAAS_BODY_BYTES_MAX",
@@ -144,6 +155,10 @@ pub(super) enum ArgsError {
     Body(usize),
     #[error("--{0} must be at least 1")]
     Zero(&'static str),
+    #[error("--allow-anonymous lets everyone in and --token-file does not: give one of them")]
+    Anonymous,
+    #[error("--cors-origin has {0} origins; give {max} at most", max = limits::CORS_ORIGINS_MAX)]
+    Origins(usize),
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
 }
@@ -193,10 +208,8 @@ impl ServeArgs {
             segment_bytes: self.segment_bytes,
             body_bytes_max: self.body_bytes_max,
             connections_max: self.connections_max,
-            access: match &self.token_file {
-                None => Access::Anyone,
-                Some(path) => Access::Tokens(TokenFile::open(path)?),
-            },
+            access: self.access()?,
+            cors_origins: self.cors_origins()?,
             connections_per_address_max,
             timeouts: Timeouts {
                 head: Duration::from_millis(self.head_timeout_ms),
@@ -217,6 +230,23 @@ impl ServeArgs {
         })
     }
 
+    fn cors_origins(&self) -> Result<Vec<Origin>, ArgsError> {
+        let origins: Vec<Origin> = self.cors_origin.iter().flatten().cloned().collect();
+        match origins.len() > limits::CORS_ORIGINS_MAX {
+            true => Err(ArgsError::Origins(origins.len())),
+            false => Ok(origins),
+        }
+    }
+
+    fn access(&self) -> Result<Access, ArgsError> {
+        match &self.token_file {
+            Some(_) if self.allow_anonymous => Err(ArgsError::Anonymous),
+            Some(path) => Ok(Access::Tokens(TokenFile::open(path)?)),
+            None if self.allow_anonymous => Ok(Access::Anyone),
+            None => Ok(Access::Loopback),
+        }
+    }
+
     fn address(&self) -> Result<SocketAddr, ArgsError> {
         let Some(listen) = &self.listen else {
             return Ok(match self.port {
@@ -230,6 +260,23 @@ impl ServeArgs {
         addresses
             .next()
             .ok_or_else(|| ArgsError::Listen(listen.clone()))
+    }
+}
+
+/// The value of a variable that stands for a flag; one that is set to nothing is as good as unset.
+fn yes_or_no(text: &str) -> Result<bool, &'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("write 1 or 0"),
+    }
+}
+
+/// An origin as it is typed; in a variable that is set to nothing there is none.
+fn origin(text: &str) -> Result<Option<Origin>, OriginError> {
+    match text.trim() {
+        "" => Ok(None),
+        text => Origin::parse(text).map(Some),
     }
 }
 
@@ -274,9 +321,7 @@ fn run(config: &Config, args: &ServeArgs, events: &Journal, mut signals: Signals
             "more cores than CPUs: they run unpinned"
         );
     }
-    if let Access::Tokens(file) = &config.access {
-        tell_tokens(file);
-    }
+    tell_access(config);
     let running = match server::start(config, events) {
         Ok(running) => running,
         Err(error) => return fail(&error),
@@ -334,6 +379,23 @@ fn read_again(config: &Config, running: &Running) {
             Ok(()) => tell_tokens(file),
             Err(error) => tracing::error!("{error}; the tokens stay what they were"),
         }
+    }
+}
+
+/// What the log says of who is answered.
+fn tell_access(config: &Config) {
+    let address = config.listen;
+    let is_reachable = !is_loopback(address.ip());
+    match &config.access {
+        Access::Tokens(file) => tell_tokens(file),
+        Access::Loopback if is_reachable => tracing::warn!(
+            "without tokens, only this machine is answered on {address}: give --token-file FILE, \
+             or --allow-anonymous to let everyone in"
+        ),
+        Access::Anyone if is_reachable => {
+            tracing::warn!("everyone who reaches {address} can read and write");
+        }
+        Access::Loopback | Access::Anyone => {}
     }
 }
 

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use super::chunked::Chunked;
 use super::head::{Expectation, Framing, Head};
 use super::scan::HeadScan;
-use super::{Fault, Fields, Method, Persistence, Version};
+use super::{Cors, Fault, Fields, Method, Persistence, Version};
 use crate::limits::BODY_BYTES_MAX_CEILING;
 
 /// The bounds that the operator chooses; the others are constants of [`crate::limits`].
@@ -71,6 +71,8 @@ pub struct Request<'b> {
     pub fields: Fields<'b>,
     /// The body: a slice of the input, or owned if it was chunked.
     pub body: Cow<'b, [u8]>,
+    /// What a page of another origin may see of the response; the caller knows.
+    pub cors: Cors,
     /// Bytes that the body may have, also once its coding is undone.
     pub body_bytes_max: usize,
 }
@@ -235,6 +237,7 @@ impl Decoder {
             persistence: head.persistence,
             fields: head.fields,
             body,
+            cors: Cors::Off,
             body_bytes_max: self.bounds.body_bytes_max,
         }
     }

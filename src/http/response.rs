@@ -43,6 +43,18 @@ pub enum Transfer {
     UntilClose,
 }
 
+/// What a page of another origin may see of a response (the Fetch standard, section 3.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cors {
+    /// Nothing; no page of another origin may see any.
+    #[default]
+    Off,
+    /// Nothing; pages of other origins may see theirs.
+    Refused,
+    /// It and some of its fields, as these lines say, each with its CRLF.
+    Allowed(&'static str),
+}
+
 /// What goes before the body of a response.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseHead<'a> {
@@ -52,6 +64,8 @@ pub struct ResponseHead<'a> {
     pub date: &'a DateField,
     /// What becomes of the connection, as the request asked or as the server must.
     pub persistence: Persistence,
+    /// What a page of another origin may see of it.
+    pub cors: Cors,
     /// `Content-Length`: bytes of the body, or those it would have in the answer to a HEAD.
     /// `None` for 204, and for 304 if it is not known.
     pub body_bytes: Option<usize>,
@@ -86,6 +100,7 @@ impl<'a> ResponseHead<'a> {
             status,
             date,
             persistence,
+            cors: Cors::Off,
             body_bytes: None,
             transfer: None,
             media_type: None,
@@ -171,6 +186,11 @@ pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
     }
     for (name, value) in head.extra {
         write_field(out, name, value);
+    }
+    match head.cors {
+        Cors::Off => {}
+        Cors::Refused => out.extend_from_slice(b"Vary: Origin\r\n"),
+        Cors::Allowed(lines) => out.extend_from_slice(lines.as_bytes()),
     }
     out.extend_from_slice(match head.persistence {
         Persistence::KeepAlive => b"\r\n",

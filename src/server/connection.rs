@@ -422,6 +422,7 @@ impl Connection {
     pub fn end_with(
         &mut self,
         problem: &Problem,
+        body_mode: BodyMode,
         date: &DateField,
         now_us: u64,
         note: Option<Box<Note>>,
@@ -436,7 +437,7 @@ impl Connection {
             persistence: Persistence::Close,
             date,
         };
-        api::render_problem(problem, BodyMode::PLAIN, &context, &mut response);
+        api::render_problem(problem, body_mode, &context, &mut response);
         self.hold_rendered(response, Persistence::Close);
         self.end();
     }

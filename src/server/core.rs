@@ -36,7 +36,9 @@ use super::{
 use glommio::timer::sleep;
 
 use crate::{
+    api::{BodyMode, CorsRules},
     config::Config,
+    http::Cors,
     id::CoreId,
     journal::Journal,
     limits::DRAIN_TIMEOUT_MS,
@@ -110,6 +112,8 @@ pub struct Core {
     witness: Witness,
     /// Who may come in.
     pub(super) gate: Gate,
+    /// Origins whose pages may; `None`: that of the server alone.
+    pub(super) cors: Option<CorsRules>,
     /// The log, on the core that runs it.
     pub(super) log: Option<Rc<LogPort>>,
     /// The source of ids, on the core that runs the log.
@@ -156,6 +160,7 @@ pub struct Parts {
     pub disk: Arc<Directory>,
     pub reporter: Reporter,
     pub access: Option<Journal>,
+    pub cors: Option<CorsRules>,
     pub listener: TcpListener,
 }
 
@@ -166,10 +171,13 @@ impl Core {
         let witness = Witness::new(parts.id, &parts.config, parts.access, unix_second);
         let mut desk = Desk::new(parts.config.body_bytes_max, unix_second);
         desk.takes_notes = witness.takes_notes();
+        let cors = parts.cors.as_ref();
+        desk.plain = BodyMode::plain(cors.map_or(Cors::Off, CorsRules::of_unread));
         Core {
             desk,
             witness,
             gate: Gate::new(&parts.config.access),
+            cors: parts.cors,
             id: parts.id,
             config: parts.config,
             process: parts.process,
@@ -392,7 +400,7 @@ impl Core {
             self.tally().closed_for_others.add(1);
         }
         self.tally().accepted.add(1);
-        let guard = self.gate.guard();
+        let guard = self.gate.guard(&socket);
         self.desk.seat_connection(socket, guard, origin, ring);
     }
 

@@ -77,6 +77,8 @@ pub struct Desk {
     looked_ms: u64,
     refusals: Refusals,
     bounds: Bounds,
+    /// How those are answered whose request is not read.
+    pub plain: BodyMode,
     date: DateClock,
     unix_second: u64,
     now_us: u64,
@@ -97,6 +99,7 @@ impl Desk {
             looked_ms: 0,
             refusals: Refusals::default(),
             bounds: Bounds { body_bytes_max },
+            plain: BodyMode::PLAIN,
             date: DateClock::new(unix_second),
             unix_second,
             now_us: 0,
@@ -187,12 +190,13 @@ impl Desk {
 
     fn refusal(&mut self, message: &'static str) -> Vec<u8> {
         let problem = Problem::new(Code::TooManyConnections, message);
+        let plain = self.plain;
         let mut response = Vec::new();
         let context = ReplyContext {
             persistence: Persistence::Close,
             date: self.date(),
         };
-        api::render_problem(&problem, BodyMode::PLAIN, &context, &mut response);
+        api::render_problem(&problem, plain, &context, &mut response);
         response
     }
 
@@ -273,10 +277,10 @@ impl Desk {
 
     /// Ends a connection with a response to what was no request.
     pub fn end_with(&mut self, token: Token, problem: &Problem) {
-        let (now_us, takes_notes) = (self.now_us, self.takes_notes);
+        let (now_us, plain, takes_notes) = (self.now_us, self.plain, self.takes_notes);
         let (connection, date) = self.connection_and_date(token);
         let note = takes_notes.then(|| Note::unread(connection.peer));
-        connection.end_with(problem, date, now_us, note);
+        connection.end_with(problem, plain, date, now_us, note);
         self.render_ready(token);
         self.list(token);
     }

@@ -234,11 +234,14 @@ impl Core {
                     break;
                 }
                 Ok(Step::Request {
-                    request,
+                    mut request,
                     consumed: bytes,
                 }) => {
                     consumed += bytes;
                     served += 1;
+                    if let Some(cors) = &self.cors {
+                        request.cors = cors.of(&request.fields);
+                    }
                     self.execute(token, &request);
                     if !self.desk.connection(token).stage.is_open() {
                         break;
@@ -369,9 +372,12 @@ impl Core {
         if guard == Guard::Open {
             return false;
         }
-        let Some(request) = connection.decoder.announced(input) else {
+        let Some(mut request) = connection.decoder.announced(input) else {
             return false;
         };
+        if let Some(cors) = &self.cors {
+            request.cors = cors.of(&request.fields);
+        }
         let need = Need::of(&request).with_body();
         let Err(problem) = self.gate.admit(guard, &request, need) else {
             return false;

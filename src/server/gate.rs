@@ -4,12 +4,13 @@
 //! must show nothing cost a comparison; the others are judged before anything of them but the
 //! head is looked at.
 
-use std::sync::Arc;
+use std::{os::fd::OwnedFd, sync::Arc};
 
 use arc_swap::{ArcSwap, Cache};
 
+use super::desk::peer_of;
 use crate::{
-    access::{Access, Grant, Tokens},
+    access::{Access, Grant, Tokens, is_loopback},
     api::{self, Need, Problem},
     http::Request,
 };
@@ -19,31 +20,41 @@ use crate::{
 pub enum Guard {
     /// Nothing.
     Open,
+    /// It is on another machine, and there are no tokens: it can show nothing.
+    Stranger,
     /// A token, with each request.
     Token,
 }
 
 /// What a core knows of who may come in.
-pub struct Gate {
-    /// The tokens, looked up without a lock while they stay the same.
-    tokens: Option<Cache<Arc<ArcSwap<Tokens>>, Arc<Tokens>>>,
+pub enum Gate {
+    /// Peers on this machine are answered.
+    Loopback,
+    /// Everyone is.
+    Anyone,
+    /// Those who show a token; they are looked up without a lock while they stay the same.
+    Tokens(Cache<Arc<ArcSwap<Tokens>>, Arc<Tokens>>),
 }
 
 impl Gate {
     pub fn new(access: &Access) -> Gate {
-        Gate {
-            tokens: match access {
-                Access::Anyone => None,
-                Access::Tokens(file) => Some(Cache::new(file.current())),
-            },
+        match access {
+            Access::Loopback => Gate::Loopback,
+            Access::Anyone => Gate::Anyone,
+            Access::Tokens(file) => Gate::Tokens(Cache::new(file.current())),
         }
     }
 
     /// What the peer of a new connection must show.
-    pub fn guard(&self) -> Guard {
-        match self.tokens {
-            Some(_) => Guard::Token,
-            None => Guard::Open,
+    ///
+    /// A listener of the loopback is no proof: the system can be told to pass on to it what comes
+    /// from other machines (`route_localnet`).
+    pub fn guard(&self, socket: &OwnedFd) -> Guard {
+        match self {
+            Gate::Loopback if is_here(socket) => Guard::Open,
+            Gate::Loopback => Guard::Stranger,
+            Gate::Anyone => Guard::Open,
+            Gate::Tokens(_) => Guard::Token,
         }
     }
 
@@ -57,9 +68,15 @@ impl Gate {
         request: &Request<'_>,
         need: Need,
     ) -> Result<Grant, Problem> {
-        match (guard, &mut self.tokens) {
-            (Guard::Token, Some(tokens)) => api::admit(request, need, tokens.load()),
-            _ => Ok(Grant::Write),
+        match (guard, self) {
+            (Guard::Open, _) => Ok(Grant::Write),
+            (Guard::Token, Gate::Tokens(tokens)) => api::admit(request, need, tokens.load()),
+            (Guard::Stranger | Guard::Token, _) => api::admit_stranger(need),
         }
     }
+}
+
+/// Whether the peer is on this machine; one that cannot be told is not.
+fn is_here(socket: &OwnedFd) -> bool {
+    peer_of(socket).is_some_and(|peer| is_loopback(peer.ip()))
 }

@@ -27,7 +27,8 @@ use super::{
     ring::Ring,
 };
 use crate::{
-    allocator, api,
+    allocator,
+    api::{self, CorsRules},
     config::Config,
     id::CoreId,
     journal::Journal,
@@ -196,6 +197,7 @@ pub fn start(config: &Config, events: &Journal) -> Result<Running, StartError> {
         let message = error.to_string();
         StartError::Core { core: 0, message }
     })?;
+    let cors = CorsRules::new(&config.cors_origins);
     let cpus = cpus();
     let (reports, arriving) = mpsc::channel();
     let mut executors = Vec::new();
@@ -209,6 +211,7 @@ pub fn start(config: &Config, events: &Journal) -> Result<Running, StartError> {
             disk: Arc::clone(&directory),
             reporter: reporter.clone(),
             access: access.clone(),
+            cors: cors.clone(),
             shard,
             log: if core == config.log_core {
                 log.take()
@@ -370,6 +373,7 @@ struct Launch {
     disk: Arc<Directory>,
     reporter: Reporter,
     access: Option<Journal>,
+    cors: Option<CorsRules>,
     shard: Shard<Waiter>,
     /// For the core that runs the log.
     log: Option<(Writer<Directory>, IdSource)>,
@@ -466,6 +470,7 @@ impl Launch {
             disk: self.disk,
             reporter: self.reporter,
             access: self.access,
+            cors: self.cors,
             listener: self.listener,
         });
         core.run(ring).await;

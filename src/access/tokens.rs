@@ -1,4 +1,4 @@
-//! Who may come in: bearer tokens, what they grant, and the file that lists them.
+//! Bearer tokens, what they grant, and the file that lists them.
 //!
 //! A token is kept as its SHA-256 alone. What stays true:
 //! - no token is in an error, a line of the log or the output of `{:?}`: a line of the file is
@@ -32,15 +32,6 @@ pub enum Grant {
     Read,
     /// Everything.
     Write,
-}
-
-/// Who is answered.
-#[derive(Clone, Debug)]
-pub enum Access {
-    /// Everyone.
-    Anyone,
-    /// Those who show a token of the file.
-    Tokens(TokenFile),
 }
 
 /// Tokens and what each of them grants.
