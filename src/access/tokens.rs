@@ -41,6 +41,8 @@ pub struct Tokens {
     short: Vec<usize>,
     /// Whether every user of the machine can read the file.
     exposed: bool,
+    /// Grows with each set of tokens that differs from the one before.
+    edition: u64,
 }
 
 /// A token as it is kept.
@@ -48,6 +50,12 @@ struct Known {
     hash: Hash,
     grant: Grant,
     line: usize,
+}
+
+impl Known {
+    fn means_the_same(&self, other: &Known) -> bool {
+        (self.hash, self.grant) == (other.hash, other.grant)
+    }
 }
 
 /// A SHA-256, in the words that are compared at once.
@@ -138,6 +146,18 @@ impl Tokens {
         }
     }
 
+    /// A number that is the same as long as the tokens are.
+    #[must_use]
+    pub fn edition(&self) -> u64 {
+        self.edition
+    }
+
+    /// Whether the same tokens, in the same order, grant the same.
+    fn means_the_same(&self, other: &Tokens) -> bool {
+        let mut pairs = self.known.iter().zip(&other.known);
+        self.known.len() == other.known.len() && pairs.all(|(one, other)| one.means_the_same(other))
+    }
+
     /// Reads the content of a token file.
     fn parse(content: &[u8]) -> Result<Tokens, Mistake> {
         let mut known: Vec<Known> = Vec::new();
@@ -181,6 +201,7 @@ impl Tokens {
             known,
             short,
             exposed: false,
+            edition: 0,
         })
     }
 }
@@ -209,7 +230,10 @@ impl TokenFile {
     /// # Errors
     /// [`TokenFileError`]; the tokens stay what they were.
     pub fn reload(&self) -> Result<(), TokenFileError> {
-        self.current.store(Arc::new(read(&self.path)?));
+        let mut tokens = read(&self.path)?;
+        let before = self.current.load();
+        tokens.edition = before.edition + u64::from(!tokens.means_the_same(&before));
+        self.current.store(Arc::new(tokens));
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 use super::{Code, Element, Gathering, Plan, Problem, problem::ExtraFields, route::Route};
 use crate::{
     access::{Grant, Tokens},
-    http::{Field, Method, Request},
+    http::{Cors, Field, Method, Request},
     op::Op,
 };
 
@@ -129,6 +129,37 @@ pub fn admit_stranger(need: Need) -> Result<Grant, Problem> {
              --allow-anonymous (OXDAAS_ALLOW_ANONYMOUS=1) to let everyone read and write",
         )),
     }
+}
+
+/// Whether a request with an `Origin` may have `plan` carried out where nobody shows a token.
+///
+/// A browser sends simple requests of any page to any server, also to one that trusts this
+/// machine; the page sees nothing of the answer, but a write would have taken place.
+///
+/// # Errors
+/// 403 for a write of a page of another origin that is not allowed.
+pub fn admit_page(request: &Request<'_>, plan: &Plan) -> Result<(), Problem> {
+    match !plan.writes() || matches!(request.cors, Cors::Allowed(_)) || is_same_origin(request) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            Code::Forbidden,
+            "pages of other origins may not write here; \
+             the operator lets those of one with --cors-origin ORIGIN",
+        )),
+    }
+}
+
+/// Whether the page has the host and the port that it asks.
+fn is_same_origin(request: &Request<'_>) -> bool {
+    let mut origins = request.fields.all(Field::Origin);
+    let host = request.fields.first(Field::Host).unwrap_or_default();
+    origins.all(|origin| {
+        let schemes: [&[u8]; 2] = [b"http://", b"https://"];
+        let authority = schemes
+            .iter()
+            .find_map(|scheme| origin.strip_prefix(*scheme));
+        authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+    })
 }
 
 /// The challenge to someone who shows no token (RFC 6750, section 3).

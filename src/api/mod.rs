@@ -45,7 +45,7 @@ mod tree;
 mod visit;
 mod work;
 
-pub use admission::{Need, admit, admit_stranger};
+pub use admission::{Need, admit, admit_page, admit_stranger};
 pub use changes::{
     ChangeFormat, Changes, Patience, changes_compacted, position_unknown, write_change,
     write_heartbeat,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::{self, BodyMode, Label, Need, Plan, Problem, Render, ReplyContext, Report},
-    http::{CONTINUE, Persistence, Request, Step, Transfer},
+    http::{CONTINUE, Field, Persistence, Request, Step, Transfer},
     id::{CoreId, Id},
     limits::{CALLS_MAX, OUTPUT_BYTES_MAX, PIPELINE_MAX, TURN_MS, TURN_REQUESTS_MIN},
     mesh::{Answer, Ask, CallId, Parcel},
@@ -354,7 +354,13 @@ impl Core {
     fn plan(&mut self, token: Token, request: &Request<'_>) -> Result<(Plan, Durability), Problem> {
         let guard = self.desk.connection(token).guard;
         let plan = match guard {
-            Guard::Open => api::plan(request)?,
+            Guard::Open => {
+                let plan = api::plan(request)?;
+                if request.fields.has(Field::Origin) {
+                    api::admit_page(request, &plan)?;
+                }
+                plan
+            }
             _ => {
                 let grant = self.gate.admit(guard, request, Need::of(request))?;
                 api::plan(request)?.granted(grant)?

@@ -58,6 +58,14 @@ impl Gate {
         }
     }
 
+    /// A number that is the same as long as those who were let in still are.
+    pub fn edition(&mut self) -> u64 {
+        match self {
+            Gate::Loopback | Gate::Anyone => 0,
+            Gate::Tokens(tokens) => tokens.load().edition(),
+        }
+    }
+
     /// What `request`, which needs `need`, may do.
     ///
     /// # Errors

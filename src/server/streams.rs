@@ -41,6 +41,8 @@ pub struct Streaming {
     seat: Seat,
     persistence: Persistence,
     stream: Stream,
+    /// Of the tokens with which it was let in.
+    edition: u64,
     work: Work,
     /// Whether its head was sent.
     begun: bool,
@@ -162,6 +164,7 @@ impl Core {
             seat: Seat { token, number },
             persistence,
             stream,
+            edition: self.gate.edition(),
             work: Work::NotBegun,
             begun: false,
             reached: None,
@@ -210,7 +213,9 @@ impl Core {
             }
             Work::Here(_) => {}
         }
-        let is_over = self.desk.draining || self.desk.connection(token).peer_closed;
+        // Whoever asked may not be let in any more; who is asks again.
+        let is_stale = self.streams[stream].edition != self.gate.edition();
+        let is_over = is_stale || self.desk.draining || self.desk.connection(token).peer_closed;
         let now_ms = self.desk.now_ms();
         let mut position = self.process.position();
         loop {
