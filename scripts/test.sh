@@ -78,7 +78,7 @@ step() {
 # Installs or names the Debian packages that are missing.
 packages() {
     local missing=() pair
-    for pair in cc:gcc ip:iproute2 unshare:util-linux curl:curl debootstrap:debootstrap jq:jq wrk:wrk ab:apache2-utils python3:python3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs shellcheck:shellcheck strace:strace systemd-analyze:systemd escript:erlang-base chromium:chromium chromedriver:chromium-driver ssh:openssh-client /usr/sbin/sshd:openssh-server; do
+    for pair in cc:gcc ip:iproute2 unshare:util-linux curl:curl debootstrap:debootstrap jq:jq openssl:openssl wrk:wrk ab:apache2-utils python3:python3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs shellcheck:shellcheck strace:strace systemd-analyze:systemd escript:erlang-base chromium:chromium chromedriver:chromium-driver ssh:openssh-client /usr/sbin/sshd:openssh-server; do
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
     done
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)

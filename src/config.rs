@@ -68,6 +68,8 @@ pub struct Config {
     pub connections_per_address_max: usize,
     /// Origins whose pages may use the server, beside its own.
     pub cors_origins: Vec<Origin>,
+    /// The certificate and key, when the listener speaks TLS.
+    pub tls: Option<TlsFiles>,
     /// How long clients may take.
     pub timeouts: Timeouts,
     /// How many parcels fit a channel between two cores.
@@ -78,6 +80,15 @@ pub struct Config {
     pub access_log: Option<Sink>,
     /// From when on a request is slow, and told of.
     pub slow: Option<Duration>,
+}
+
+/// Files in PEM that say who the server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, then the chain to its authority.
+    pub cert: PathBuf,
+    /// The private key of the first certificate.
+    pub key: PathBuf,
 }
 
 /// How long a client may take for each part of an exchange.

@@ -25,6 +25,7 @@
 //! | [`access`] | who may come in: tokens and what they grant |
 //! | [`config`] | what an operator can set |
 //! | [`histogram`] | how durations are counted |
+//! | [`tls`] | the server's certificate, and what travels encrypted |
 //! | [`http`] | bytes to requests, response heads to bytes (RFC 9110, 9112) |
 //! | [`log`] | records, segments, the one writer, recovery; the disk format is in `log/record.rs` and `log/segment.rs` |
 //! | [`shard`] | the documents of one core, and the queue in which writes wait for the disk |
@@ -73,3 +74,4 @@ pub mod mesh;
 pub mod op;
 pub mod server;
 pub mod shard;
+pub mod tls;

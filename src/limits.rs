@@ -92,6 +92,16 @@ pub const MESH_PARCELS_MAX: usize = 64;
 pub const RECEIVE_BUFFER_BYTES: usize = 4 * 1024;
 /// Receive buffers of a core's pool, a power of two: what all its connections share.
 pub const RECEIVE_BUFFER_COUNT: u16 = 512;
+/// Bytes of what a peer sends by TLS that wait to be a whole record or a whole message of the
+/// handshake; a peer that sends more is dropped.
+pub const TLS_INCOMING_BYTES_MAX: usize = 24 * 1024;
+/// Plain bytes of a TLS record (RFC 8446, section 5.1).
+pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a file of certificates or of a key that are read.
+pub const TLS_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Microseconds that a core spends on TLS handshakes in one turn before further ones wait for the
+/// next, behind all requests that have arrived.
+pub const TURN_HANDSHAKES_US: u64 = 500;
 /// Connections that the process accepts unless `--connections-max` says otherwise.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 16 * 1024;
 /// The share of them that one address may have unless `--connections-per-address-max` says
@@ -245,6 +255,8 @@ const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX_CEILING);
 const _: () = assert!((BODY_BYTES_MAX_CEILING as u64) < SEGMENT_BYTES_MAX / 2);
 const _: () = assert!(BODY_BYTES_MAX_DEFAULT < UNSETTLED_BYTES_MAX);
 const _: () = assert!(PIPELINE_MAX <= CALLS_MAX);
+// The longest record that is allowed (RFC 5246, section 6.2.3) can become whole.
+const _: () = assert!(TLS_RECORD_BYTES_MAX + 2048 + 5 <= TLS_INCOMING_BYTES_MAX);
 // Each of them makes a call to every peer beyond the bound on calls.
 const _: () = assert!(GATHERS_MAX * CORES_MAX <= CALLS_MAX);
 const _: () = assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("access", &["limits"]),
     ("config", &["limits", "access", "journal"]),
     ("histogram", &[]),
+    ("tls", &["limits", "config"]),
     ("http", &["limits", "op"]),
     ("log", &["limits", "id", "op"]),
     ("shard", &["limits", "id", "op", "listing", "log"]),
@@ -50,12 +51,13 @@ const LAYERS: &[(&str, &[&str])] = &[
             "shard",
             "api",
             "mesh",
+            "tls",
         ],
     ),
     (
         "commands",
         &[
-            "limits", "id", "op", "access", "config", "journal", "log", "api", "server",
+            "limits", "id", "op", "access", "config", "journal", "log", "api", "server", "tls",
         ],
     ),
 ];
@@ -67,6 +69,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("serde_json", &["api"]),
     ("sha2", &["access", "api"]),
     ("subtle", &["access"]),
+    ("rustls", &["tls"]),
+    ("x509_cert", &["tls"]),
     ("flate2", &["http"]),
     ("prometheus_client", &["api"]),
     ("base64", &["api"]),

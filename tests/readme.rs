@@ -101,6 +101,10 @@ fn the_limits_are_those_of_the_code() {
             "| requests of a connection in flight | {} |",
             limits::PIPELINE_MAX
         ),
+        format!(
+            "| message of a TLS handshake that waits to be whole | {} |",
+            kib(limits::TLS_INCOMING_BYTES_MAX)
+        ),
     ] {
         assert!(README.contains(&expected), "{expected}");
     }

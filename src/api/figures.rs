@@ -86,6 +86,11 @@ pub struct ConnectionFigures {
     pub turned_away_by_address: u64,
     /// Closed, because there were too many and their peers kept the server waiting the longest.
     pub closed_for_others: u64,
+    /// TLS handshakes that were completed.
+    pub tls_handshakes: u64,
+    /// Connections that TLS ended: nothing could be agreed on, or the peer broke it or was too
+    /// slow in the handshake.
+    pub tls_faults: u64,
 }
 
 /// The log.

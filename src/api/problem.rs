@@ -54,6 +54,8 @@ codes! {
     MissingField = "missing_field" BadRequest,
     /// `/api/cmd` does not know the query.
     UnsupportedQuery = "unsupported_query" BadRequest,
+    /// The port speaks TLS, and the request came without.
+    TlsRequired = "tls_required" BadRequest,
     /// The request shows no token that is known.
     Unauthorized = "unauthorized" Unauthorized,
     /// Whoever asks may not have that done.

@@ -10,6 +10,7 @@ use std::{
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,11 +21,13 @@ use ureq::{
         Request, Uri,
         header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
     },
+    tls::{Certificate, RootCerts, TlsConfig},
 };
 
 use crate::{
     id::Id,
     limits::{CLIENT_CONNECT_TIMEOUT_MS, CLIENT_READ_TIMEOUT_MS, TOKEN_FILE_BYTES_MAX},
+    tls::{self, IdentityError},
 };
 
 /// What stays as it is in a path or a query; `.` does not, so that no name is a dot segment.
@@ -44,6 +47,11 @@ pub struct ClientArgs {
     #[arg(long, value_name = "PORT", env = "PORT", hide = true)]
     port: Option<u16>,
 
+    /// File with the certificates, in PEM, of the authorities that an https:// server may be
+    /// certified by [default: those that this machine trusts]
+    #[arg(long, value_name = "FILE", env = "OXDAAS_CA_FILE")]
+    ca_file: Option<PathBuf>,
+
     /// File whose first token is sent, as the server takes it; a token may also be in OXDAAS_TOKEN
     #[arg(long, value_name = "FILE", env = "OXDAAS_TOKEN_FILE")]
     token_file: Option<PathBuf>,
@@ -55,6 +63,7 @@ impl ClientArgs {
         ClientArgs {
             url: Some(url.to_owned()),
             port: None,
+            ca_file: None,
             token_file: None,
         }
     }
@@ -98,8 +107,18 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The address is none.
-    #[error("{0} is not the address of a server; write it as http://127.0.0.1:4000")]
+    #[error(
+        "{0} is not the address of a server; write it as http://127.0.0.1:4000 or https://NAME:4000"
+    )]
     Url(String),
+    /// The authorities cannot be read.
+    #[error("--ca-file {0}")]
+    Authorities(#[from] IdentityError),
+    /// This machine trusts nobody.
+    #[error(
+        "this machine has no certificates of authorities: install ca-certificates, or name a file with --ca-file"
+    )]
+    NoAuthorities,
     /// The token cannot be read.
     #[error("the token cannot be read from {source_name}: {reason}")]
     Token {
@@ -109,7 +128,7 @@ pub enum ClientError {
         reason: String,
     },
     /// The server did not answer, or not in HTTP.
-    #[error("no answer from {url}: {reason}; is the server running there?")]
+    #[error("no answer from {url}: {reason}; {}", remedy(reason))]
     NoAnswer {
         /// The server.
         url: String,
@@ -136,10 +155,19 @@ impl Client {
             (None, None) => "http://127.0.0.1:4000".to_owned(),
         };
         let parsed: Option<Uri> = url.parse().ok();
-        if !parsed.is_some_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some()) {
-            return Err(ClientError::Url(url));
-        }
+        let has_host = |uri: &Uri| uri.host().is_some();
+        let scheme = parsed.filter(has_host);
+        let scheme = scheme.as_ref().and_then(Uri::scheme_str);
+        let tls = match scheme {
+            Some("http") => TlsConfig::default(),
+            Some("https") => TlsConfig::builder()
+                .root_certs(authorities(args.ca_file.as_deref())?)
+                .unversioned_rustls_crypto_provider(tls::provider())
+                .build(),
+            _ => return Err(ClientError::Url(url)),
+        };
         let config = Agent::config_builder()
+            .tls_config(tls)
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
@@ -248,6 +276,34 @@ fn no_answer(url: &str, error: &ureq::Error) -> ClientError {
     ClientError::NoAnswer {
         url: url.to_owned(),
         reason: error.to_string(),
+    }
+}
+
+/// Who may certify the server.
+fn authorities(ca_file: Option<&Path>) -> Result<RootCerts, ClientError> {
+    let trusted = match ca_file {
+        Some(path) => tls::read_certificates(path)?,
+        // What of it cannot be read is not trusted.
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    if trusted.is_empty() {
+        return Err(ClientError::NoAuthorities);
+    }
+    let trusted = trusted.iter();
+    let trusted = trusted.map(|certificate| Certificate::from_der(certificate).to_owned());
+    Ok(RootCerts::Specific(Arc::new(trusted.collect())))
+}
+
+/// What to do when there is no answer for this reason.
+fn remedy(reason: &str) -> &'static str {
+    match reason {
+        _ if reason.contains("CaUsedAsEndEntity") => {
+            "the server's certificate is that of an authority: make it with basicConstraints=CA:FALSE"
+        }
+        _ if reason.contains("invalid peer certificate") => {
+            "--url must have a name of the server's certificate, and --ca-file the certificate of its authority"
+        }
+        _ => "is the server running there?",
     }
 }
 

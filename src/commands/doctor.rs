@@ -4,6 +4,7 @@
 //! some, and leaves nothing behind. A fault would keep the server from starting
 //! or from storing; a warning is something that an operator should know.
 
+mod certificate;
 mod disk;
 mod machine;
 
@@ -64,6 +65,9 @@ pub fn doctor(args: &ServeArgs) -> ExitCode {
     report("open files", &machine::open_files(&config));
     report("CPUs", &machine::cpus(config.cores));
     report("port", &machine::port(&config));
+    if let Some(files) = &config.tls {
+        report("certificate", &certificate::check(files));
+    }
     match disk::Site::find(&config.data_dir) {
         Err(fault) => report("data directory", &fault),
         Ok(site) => {

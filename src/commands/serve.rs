@@ -17,7 +17,7 @@ use signal_hook::{
 use super::logging::{LogLevel, journal_events};
 use crate::{
     access::{Access, Origin, OriginError, TokenFile, TokenFileError, is_loopback},
-    config::{Config, Fsync, LogFormat, Timeouts},
+    config::{Config, Fsync, LogFormat, Timeouts, TlsFiles},
     journal::{Journal, Sink},
     limits,
     server::{self, Running},
@@ -97,6 +97,15 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", env = "OXDAAS_CONNECTIONS_PER_ADDRESS_MAX")]
     connections_per_address_max: Option<usize>,
 
+    /// File with the server's certificate and its chain, in PEM: with it the server speaks TLS (1.2
+    /// and 1.3) and nothing else; read again on SIGHUP
+    #[arg(long, value_name = "FILE", env = "OXDAAS_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+
+    /// File with the private key of that certificate, in PEM (PKCS#8, SEC1 or PKCS#1)
+    #[arg(long, value_name = "FILE", env = "OXDAAS_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+
     /// Milliseconds from the first byte of a request head to its end; beyond it the answer is 408
     #[arg(long, value_name = "MS", env = "OXDAAS_HEAD_TIMEOUT_MS",
           default_value_t = limits::HEAD_TIMEOUT_MS_DEFAULT)]
@@ -161,6 +170,11 @@ pub(super) enum ArgsError {
     Origins(usize),
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
+    #[error("--{given} needs --{missing} as well: TLS takes a certificate and its key")]
+    Tls {
+        given: &'static str,
+        missing: &'static str,
+    },
 }
 
 impl ServeArgs {
@@ -211,6 +225,7 @@ impl ServeArgs {
             access: self.access()?,
             cors_origins: self.cors_origins()?,
             connections_per_address_max,
+            tls: self.tls_files()?,
             timeouts: Timeouts {
                 head: Duration::from_millis(self.head_timeout_ms),
                 body: Duration::from_millis(self.body_timeout_ms),
@@ -244,6 +259,19 @@ impl ServeArgs {
             Some(path) => Ok(Access::Tokens(TokenFile::open(path)?)),
             None if self.allow_anonymous => Ok(Access::Anyone),
             None => Ok(Access::Loopback),
+        }
+    }
+
+    fn tls_files(&self) -> Result<Option<TlsFiles>, ArgsError> {
+        // A variable that is set to nothing is as good as unset.
+        let given =
+            |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        let lone = |given, missing| Err(ArgsError::Tls { given, missing });
+        match (given(&self.tls_cert), given(&self.tls_key)) {
+            (None, None) => Ok(None),
+            (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
+            (Some(_), None) => lone("tls-cert", "tls-key"),
+            (None, Some(_)) => lone("tls-key", "tls-cert"),
         }
     }
 
@@ -374,6 +402,7 @@ fn run(config: &Config, args: &ServeArgs, events: &Journal, mut signals: Signals
 fn read_again(config: &Config, running: &Running) {
     tracing::info!("SIGHUP: files of settings are read again, the access log is opened anew");
     running.reopen_access_log();
+    running.reload_identity();
     if let Access::Tokens(file) = &config.access {
         match file.reload() {
             Ok(()) => tell_tokens(file),
@@ -413,9 +442,10 @@ fn announce(config: &Config, running: &Running) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "oxdaas {version} listening on {address}, {cores} {noun}, {documents} documents recovered in {seconds:.3} s, fsync {fsync}",
+        "oxdaas {version} listening on {address}{tls}, {cores} {noun}, {documents} documents recovered in {seconds:.3} s, fsync {fsync}",
         version = env!("CARGO_PKG_VERSION"),
         address = running.address,
+        tls = if config.tls.is_some() { " (TLS)" } else { "" },
         cores = config.cores,
         noun = if config.cores == 1 { "core" } else { "cores" },
         documents = running.document_count,

@@ -24,6 +24,7 @@ use crate::{
         STREAM_BYTES_PER_S_MIN, STREAM_SEND_MS_MAX,
     },
     op::{Durability, Expires, Outcome},
+    tls::Session,
 };
 
 /// A document that gets its id from the server.
@@ -43,6 +44,8 @@ pub struct Connection {
     pub guard: Guard,
     /// Where it is counted.
     pub origin: Option<Origin>,
+    /// What lies between the socket and `input` and `output`, if the listener speaks TLS.
+    pub tls: Option<Box<Session>>,
     pub decoder: Decoder,
     /// Bytes received and not yet consumed by a request.
     pub input: Vec<u8>,
@@ -60,6 +63,8 @@ pub struct Connection {
     pub receiving: Receiving,
     /// Whether reading waits for a bound (requests or output in flight) to have room.
     pub parked: bool,
+    /// Whether a TLS handshake waits for the core to have time.
+    pub awaits_handshake: bool,
     pub peer_closed: bool,
     pub stage: Stage,
     /// Whether the connection is on the list of those to look at before the turn ends.
@@ -145,6 +150,8 @@ pub enum Overdue {
     Idle,
     /// In the middle of a request: told so.
     Request(&'static str),
+    /// In the middle of a TLS handshake: closed without a word.
+    Handshake,
     /// The peer does not take what it is sent, or lingers too long.
     Peer,
 }
@@ -168,6 +175,7 @@ impl Connection {
             peer: None,
             guard,
             origin: None,
+            tls: None,
             decoder: Decoder::new(bounds),
             input: Vec::new(),
             exchange: None,
@@ -178,6 +186,7 @@ impl Connection {
             sending: false,
             receiving: Receiving::Off,
             parked: false,
+            awaits_handshake: false,
             peer_closed: false,
             stage: Stage::Open,
             listed: false,
@@ -221,12 +230,27 @@ impl Connection {
 
     /// Whether the connection owes and expects nothing.
     pub fn is_quiet(&self) -> bool {
-        self.slots.is_empty() && self.input.is_empty() && self.output.is_empty() && !self.sending
+        self.is_settled() && self.received_bytes() == 0
     }
 
     /// Whether everything owed was sent.
     pub fn is_settled(&self) -> bool {
-        self.slots.is_empty() && self.output.is_empty() && !self.sending
+        self.slots.is_empty() && !self.has_output() && !self.sending
+    }
+
+    /// Whether there is something to be sent.
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.has_outgoing())
+    }
+
+    /// Bytes that the peer sent and no request has consumed, encrypted or not.
+    pub fn received_bytes(&self) -> usize {
+        self.input.len() + self.tls.as_ref().map_or(0, |tls| tls.incoming_bytes())
+    }
+
+    /// Whether a TLS handshake is under way.
+    pub fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
     }
 
     /// Whether nobody holds on to the connection any more.
@@ -475,6 +499,14 @@ impl Connection {
         self.clock.heard_ms = now_ms;
     }
 
+    /// Notes that bytes of TLS arrived: a part of a record begins a request, but what a peer
+    /// sends in records without content does not count as heard.
+    pub fn heard_record(&mut self, now_ms: u64) {
+        if self.decoder.phase() == Phase::Idle && self.received_bytes() == 0 {
+            self.clock.request_began_ms = now_ms;
+        }
+    }
+
     /// Notes that the kernel took bytes of a response.
     pub fn sent(&mut self, now_ms: u64) {
         self.clock.sent_ms = now_ms;
@@ -489,6 +521,9 @@ impl Connection {
         if let Stage::Lingering { until_ms } = self.stage {
             return (now_ms >= until_ms).then_some(Overdue::Peer);
         }
+        if self.stage == Stage::Open && self.is_handshaking() {
+            return past(self.clock.request_began_ms, timeouts.head).then_some(Overdue::Handshake);
+        }
         if self.sending {
             let is_stuck = past(self.clock.sent_ms, timeouts.write);
             return (is_stuck || self.is_slow_stream(now_ms)).then_some(Overdue::Peer);
@@ -497,7 +532,7 @@ impl Connection {
             return None;
         }
         match self.decoder.phase() {
-            Phase::Idle if self.input.is_empty() => {
+            Phase::Idle if self.received_bytes() == 0 => {
                 past(self.clock.heard_ms, timeouts.idle).then_some(Overdue::Idle)
             }
             Phase::Idle | Phase::Head => past(self.clock.request_began_ms, timeouts.head)
@@ -521,20 +556,51 @@ impl Connection {
         if self.stage != Stage::Open || !self.slots.is_empty() || self.parked {
             return None;
         }
+        if self.is_handshaking() {
+            return (!self.awaits_handshake).then_some(self.clock.request_began_ms);
+        }
         Some(match self.decoder.phase() {
-            Phase::Idle if self.input.is_empty() => self.clock.heard_ms,
+            Phase::Idle if self.received_bytes() == 0 => self.clock.heard_ms,
             Phase::Idle | Phase::Head => self.clock.request_began_ms,
-            Phase::Body => self.clock.request_began_ms + worth_ms(self.input.len()),
+            Phase::Body => self.clock.request_began_ms + worth_ms(self.received_bytes()),
         })
     }
 
-    /// Begins a new send: the write timeout counts from here.
+    /// Begins a new send of what there is: the write timeout counts from here.
     pub fn begin_send(&mut self, now_ms: u64) -> Vec<u8> {
-        self.sending = true;
+        let output = std::mem::take(&mut self.output);
+        let bytes = match self.tls {
+            None => output,
+            Some(_) => self.seal(&output),
+        };
+        self.sending = !bytes.is_empty();
         self.clock.sent_ms = now_ms;
         self.clock.send_began_ms = now_ms;
-        self.clock.send_bytes = self.output.len();
-        std::mem::take(&mut self.output)
+        self.clock.send_bytes = bytes.len();
+        bytes
+    }
+
+    /// The records that hold `output`, and with the last response the word that it is.
+    fn seal(&mut self, output: &[u8]) -> Vec<u8> {
+        let is_last = self.stage == Stage::Ending && self.slots.is_empty();
+        let tls = self.tls.as_mut().expect("the caller has looked");
+        let sealed = tls.seal(output);
+        if is_last {
+            tls.close();
+        }
+        let bytes = tls.take_outgoing();
+        if sealed.is_err() {
+            self.fail();
+        }
+        bytes
+    }
+
+    /// Ends a connection that can be neither read nor written any more; an alert that is to be
+    /// sent still is.
+    pub fn fail(&mut self) {
+        self.end();
+        // What is in flight comes to nothing, and a stream is not to wait for more.
+        self.peer_closed |= !self.slots.is_empty();
     }
 
     /// Whether the peer takes a streamed response slower than it must: what is sent of it
@@ -553,12 +619,10 @@ impl Connection {
         if u128::from(since_ms) < limit.as_millis() {
             return false;
         }
-        let arrived = self
-            .input
-            .len()
-            .saturating_sub(self.clock.body_counted_bytes);
+        let received = self.received_bytes();
+        let arrived = received.saturating_sub(self.clock.body_counted_bytes);
         self.clock.body_counted_ms = now_ms;
-        self.clock.body_counted_bytes = self.input.len();
+        self.clock.body_counted_bytes = received;
         arrived < BODY_RATE_BYTES_MIN
     }
 

@@ -26,6 +26,7 @@ use super::{
     gather::{Gather, Waiting},
     log_core::LogPort,
     process::Process,
+    records::Records,
     reporter::{Reporter, Reports},
     ring::{Event, ReceiveEnd, Ring},
     share::Share,
@@ -114,6 +115,7 @@ pub struct Core {
     pub(super) gate: Gate,
     /// Origins whose pages may; `None`: that of the server alone.
     pub(super) cors: Option<CorsRules>,
+    pub(super) records: Records,
     /// The log, on the core that runs it.
     pub(super) log: Option<Rc<LogPort>>,
     /// The source of ids, on the core that runs the log.
@@ -173,11 +175,13 @@ impl Core {
         desk.takes_notes = witness.takes_notes();
         let cors = parts.cors.as_ref();
         desk.plain = BodyMode::plain(cors.map_or(Cors::Off, CorsRules::of_unread));
+        desk.speaks_tls = parts.process.identity.is_some();
         Core {
             desk,
             witness,
             gate: Gate::new(&parts.config.access),
             cors: parts.cors,
+            records: Records::default(),
             id: parts.id,
             config: parts.config,
             process: parts.process,
@@ -280,6 +284,7 @@ impl Core {
         if let Some(log) = &self.log {
             log.look_at_clock(now);
         }
+        self.records.begin_turn();
         let mut worked = false;
         while let Some(event) = ring.next_event() {
             worked = true;
@@ -298,6 +303,7 @@ impl Core {
         if self.drain_until.is_none() {
             worked |= self.shard.sweep(unix_ms);
         }
+        worked |= self.resume_handshakes();
         self.hand_over_records();
         if let Some(file) = self.log.as_ref().and_then(|log| log.begin_sync()) {
             ring.sync(file);
@@ -358,7 +364,11 @@ impl Core {
             }
             Event::Received { token, data, end } => {
                 if let Some(data) = data {
-                    self.on_bytes(token, ring.received(&data));
+                    let bytes = ring.received(&data);
+                    match self.desk.connection(token).tls {
+                        None => self.on_bytes(token, bytes),
+                        Some(_) => self.on_records(token, bytes),
+                    }
                     ring.recycle(data);
                 }
                 match end {
@@ -400,8 +410,10 @@ impl Core {
             self.tally().closed_for_others.add(1);
         }
         self.tally().accepted.add(1);
+        let identity = self.process.identity.as_ref();
+        let tls = identity.map(|identity| Box::new(identity.begin()));
         let guard = self.gate.guard(&socket);
-        self.desk.seat_connection(socket, guard, origin, ring);
+        self.desk.seat_connection(socket, guard, origin, tls, ring);
     }
 
     /// Where a connection is counted; a listener of the loopback has none of other machines.
@@ -514,7 +526,8 @@ impl Core {
     }
 
     fn tick(&mut self, ring: &mut Ring) {
-        self.desk.end_overdue(&self.config.timeouts);
+        let handshakes = self.desk.end_overdue(&self.config.timeouts);
+        self.tally().tls_faults.add(handshakes);
         self.accept_again(ring);
         self.flush_connections(ring);
         self.witness.tick(self.now);

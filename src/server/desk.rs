@@ -28,9 +28,10 @@ use crate::{
     http::{Bounds, DateClock, DateField, Persistence},
     limits::{
         INPUT_PARKED_BYTES_MAX, LOOK_FOR_ROOM_MS, PATIENCE_WHEN_FULL_MS, POOLED_BUFFER_BYTES_MAX,
-        POOLED_BUFFER_COUNT,
+        POOLED_BUFFER_COUNT, RECEIVE_BUFFER_BYTES,
     },
     op::Outcome,
+    tls::{self, Session},
 };
 
 /// One request in flight: its connection, and its number there.
@@ -68,6 +69,8 @@ pub struct Desk {
     pub answered: Vec<Answered>,
     /// Whether requests are noted, for the access log.
     pub takes_notes: bool,
+    /// Whether connections begin with a TLS handshake.
+    pub speaks_tls: bool,
     /// Origins of connections that have ended since they were last counted out.
     pub left: Vec<Origin>,
     /// Connections that may be closed for new ones, with the times since when they wait; the one
@@ -94,6 +97,7 @@ impl Desk {
             buffers: Vec::new(),
             answered: Vec::new(),
             takes_notes: false,
+            speaks_tls: false,
             left: Vec::new(),
             waiting: Vec::new(),
             looked_ms: 0,
@@ -147,10 +151,12 @@ impl Desk {
         socket: OwnedFd,
         guard: Guard,
         origin: Option<Origin>,
+        tls: Option<Box<Session>>,
         ring: &mut Ring,
     ) {
         let mut connection = Connection::new(socket, guard, self.bounds, self.now_ms());
         connection.origin = origin;
+        connection.tls = tls;
         connection.receiving = Receiving::On;
         if self.takes_notes {
             connection.peer = peer_of(&connection.socket);
@@ -180,6 +186,7 @@ impl Desk {
             };
         }
         let response = match crowd {
+            _ if self.speaks_tls => tls::TURNED_AWAY,
             Crowd::Process => &self.refusals.process,
             Crowd::Address => &self.refusals.address,
         };
@@ -372,8 +379,9 @@ impl Desk {
             let now_ms = self.now_ms();
             let connection = &mut self.connections[index(token)];
             connection.listed = false;
-            if self.draining && connection.stage == Stage::Open && connection.is_quiet() {
-                shut_both(connection);
+            let expects_nothing = connection.is_quiet() || connection.is_handshaking();
+            if self.draining && connection.stage == Stage::Open && expects_nothing {
+                dismiss(connection);
             }
             advance(connection, token, now_ms, ring);
             if connection.is_free() {
@@ -386,8 +394,10 @@ impl Desk {
         closed
     }
 
-    /// Ends connections whose peers take too long.
-    pub fn end_overdue(&mut self, timeouts: &Timeouts) {
+    /// Ends connections whose peers take too long; returns how many of them were in a TLS
+    /// handshake.
+    pub fn end_overdue(&mut self, timeouts: &Timeouts) -> u64 {
+        let mut handshakes = 0;
         let now_ms = self.now_ms();
         let mut overdue = Vec::new();
         for (token, connection) in &mut self.connections {
@@ -400,13 +410,19 @@ impl Desk {
         }
         for (token, why) in overdue {
             match why {
-                Overdue::Idle | Overdue::Peer => shut_both(self.connection(token)),
+                Overdue::Idle => dismiss(self.connection(token)),
+                Overdue::Peer => shut_both(self.connection(token)),
+                Overdue::Handshake => {
+                    handshakes += 1;
+                    shut_both(self.connection(token));
+                }
                 Overdue::Request(message) => {
                     self.end_with(token, &Problem::new(Code::Timeout, message));
                 }
             }
             self.list(token);
         }
+        handshakes
     }
 
     /// Ends connections that are between requests, or all of them when time is up.
@@ -430,9 +446,17 @@ fn advance(connection: &mut Connection, token: Token, now_ms: u64, ring: &mut Ri
     if connection.peer_closed && connection.stage == Stage::Open && !connection.parked {
         connection.end();
     }
-    if !connection.output.is_empty() && !connection.sending {
+    if connection.stage == Stage::Ending
+        && connection.is_settled()
+        && let Some(tls) = &mut connection.tls
+    {
+        tls.close();
+    }
+    if connection.has_output() && !connection.sending {
         let output = connection.begin_send(now_ms);
-        ring.send(token, connection.socket.as_fd(), output);
+        if connection.sending {
+            ring.send(token, connection.socket.as_fd(), output);
+        }
     }
     if connection.stage == Stage::Ending && connection.is_settled() {
         if connection.peer_closed {
@@ -461,8 +485,18 @@ fn advance(connection: &mut Connection, token: Token, now_ms: u64, ring: &mut Ri
 impl Connection {
     /// Whether what arrives should be taken: not once there is enough to do.
     fn wants_bytes(&self) -> bool {
-        let enough = self.parked && self.input.len() >= INPUT_PARKED_BYTES_MAX;
+        let enough = self.parked && self.received_bytes() >= INPUT_PARKED_BYTES_MAX
+            || self.awaits_handshake && self.received_bytes() >= RECEIVE_BUFFER_BYTES;
         self.stage != Stage::Dead && !self.peer_closed && !enough
+    }
+}
+
+/// Ends a connection that owes and expects nothing.
+fn dismiss(connection: &mut Connection) {
+    match connection.tls {
+        // The peer is told by an alert first.
+        Some(_) if !connection.is_handshaking() => connection.end(),
+        _ => shut_both(connection),
     }
 }
 

@@ -14,6 +14,7 @@ mod log_core;
 mod maker;
 mod preflight;
 mod process;
+mod records;
 mod reporter;
 mod ring;
 mod rounds;

@@ -10,7 +10,7 @@ use std::{
 
 use super::addresses::Addresses;
 use super::tally::{LogTally, Tally};
-use crate::{api::NotReady, id::CoreId, log::Lsn};
+use crate::{api::NotReady, id::CoreId, log::Lsn, tls::Identity};
 
 /// The state that every core sees.
 pub struct Process {
@@ -35,6 +35,8 @@ pub struct Process {
     pub has_backup: AtomicBool,
     /// For each core, the descriptor that wakes it; set once all cores run.
     pub wakes: OnceLock<Vec<OwnedFd>>,
+    /// Who the server says it is, if it speaks TLS.
+    pub identity: Option<Identity>,
     /// What each core counts.
     pub tallies: Vec<Tally>,
     /// What the log counts.
@@ -42,9 +44,14 @@ pub struct Process {
 }
 
 impl Process {
-    /// That of a server with so many cores, and so many connections an address.
-    pub fn new(cores: u16, connections_per_address_max: usize) -> Process {
+    /// That of a server with so many cores, so many connections an address, and this certificate.
+    pub fn new(
+        cores: u16,
+        connections_per_address_max: usize,
+        identity: Option<Identity>,
+    ) -> Process {
         Process {
+            identity,
             draining: AtomicBool::new(false),
             log_failed: AtomicBool::new(false),
             connections: AtomicUsize::new(0),

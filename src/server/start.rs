@@ -12,7 +12,7 @@ use std::{
     path::PathBuf,
     rc::Rc,
     sync::{Arc, atomic::Ordering, mpsc},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
@@ -40,6 +40,7 @@ use crate::{
     mesh::{Alarm, Builder, Mesh},
     op::Expiry,
     shard::{IdSource, Rules, Shard},
+    tls::{Identity, IdentityError, Validity},
 };
 
 /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
@@ -89,6 +90,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// A core could not be started.
     #[error("core {core} cannot start: {message}; {}", preflight::core_remedy())]
     Core {
@@ -128,6 +132,20 @@ impl Running {
         }
     }
 
+    /// Reads the certificate and its key again, for connections that begin from now on; says
+    /// in the log how that went.
+    pub fn reload_identity(&self) {
+        let Some(identity) = &self.process.identity else {
+            return;
+        };
+        match identity.reload() {
+            Ok(()) => report_validity(&identity.validity()),
+            Err(error) => {
+                tracing::error!("the certificate of before stays in force: {error}");
+            }
+        }
+    }
+
     /// Waits for the end; whether everything was synced and the log closed cleanly.
     ///
     /// # Panics
@@ -161,6 +179,7 @@ pub fn start(config: &Config, events: &Journal) -> Result<Running, StartError> {
     );
     preflight::check()?;
     let config = &preflight::within_descriptors(config);
+    let identity = config.tls.as_ref().map(Identity::load).transpose()?;
     let began = Instant::now();
     let directory = Arc::new(Directory::open(&config.data_dir)?);
     // Tried before recovery, which may take long, and not listened on before it is done.
@@ -183,6 +202,7 @@ pub fn start(config: &Config, events: &Journal) -> Result<Running, StartError> {
     let process = Arc::new(Process::new(
         config.cores,
         config.connections_per_address_max,
+        identity,
     ));
     let journals = Journals {
         events: events.clone(),
@@ -192,6 +212,9 @@ pub fn start(config: &Config, events: &Journal) -> Result<Running, StartError> {
         let message = error.to_string();
         StartError::Core { core: 0, message }
     })?;
+    if let Some(identity) = &process.identity {
+        report_validity(&identity.validity());
+    }
     process.set_position(recovered.verdict.last(), recovered.verdict.last());
     let builder = Mesh::builder(config.cores, config.mesh_parcels_max).map_err(|error| {
         let message = error.to_string();
@@ -277,6 +300,18 @@ fn open_access_log(config: &Config) -> Result<Option<Journal>, StartError> {
         path: sink.path().into(),
         source,
     })
+}
+
+/// Says until when the certificate in force is valid.
+fn report_validity(validity: &Validity) {
+    let until = &validity.ends_text;
+    match validity.remaining(SystemTime::now()) {
+        Some(_) => tracing::info!("the certificate is valid until {until}"),
+        None => tracing::warn!(
+            "the certificate is not valid now, and clients refuse it: it is from {} until {until}",
+            validity.begins_text
+        ),
+    }
 }
 
 /// CPUs that this process may run on, ascending.

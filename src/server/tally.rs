@@ -89,6 +89,10 @@ pub struct Tally {
     pub turned_away: Count,
     pub turned_away_by_address: Count,
     pub closed_for_others: Count,
+    /// TLS handshakes that were completed.
+    pub tls_handshakes: Count,
+    /// Connections that TLS ended: nothing could be agreed on, a peer broke it or was too slow.
+    pub tls_faults: Count,
     pub busy_us: Count,
     pub connections: Count,
     pub documents: Count,
@@ -113,6 +117,8 @@ impl Default for Tally {
             turned_away: Count::default(),
             turned_away_by_address: Count::default(),
             closed_for_others: Count::default(),
+            tls_handshakes: Count::default(),
+            tls_faults: Count::default(),
             busy_us: Count::default(),
             connections: Count::default(),
             documents: Count::default(),

@@ -99,10 +99,55 @@ pub enum NoResponse {
     Torn(Vec<u8>),
 }
 
+/// What bytes travel over when it is not a socket itself.
+pub trait Wire: Read + Write + Send + std::fmt::Debug {}
+
+/// What bytes travel over.
+#[derive(Debug)]
+enum Stream {
+    Socket(TcpStream),
+    Wire(Box<dyn Wire>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Stream::Socket(socket) => socket.read(buffer),
+            Stream::Wire(wire) => wire.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Stream::Socket(socket) => socket.write(bytes),
+            Stream::Wire(wire) => wire.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Stream::Socket(socket) => socket.flush(),
+            Stream::Wire(wire) => wire.flush(),
+        }
+    }
+}
+
+impl Stream {
+    #[track_caller]
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Stream::Socket(socket) => socket,
+            Stream::Wire(wire) => panic!("{wire:?} is no socket"),
+        }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    stream: Stream,
     /// Received and not yet taken by a response.
     received: Vec<u8>,
 }
@@ -116,14 +161,18 @@ impl Client {
 
     /// Connects, or says why not.
     pub fn try_connect(address: SocketAddr) -> std::io::Result<Client> {
-        let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
-        stream.set_nodelay(true)?;
         Ok(Client {
-            stream,
+            stream: Stream::Socket(try_connect(address)?),
             received: Vec::new(),
         })
+    }
+
+    /// A connection over something that is not a socket itself.
+    pub fn over(wire: impl Wire + 'static) -> Client {
+        Client {
+            stream: Stream::Wire(Box::new(wire)),
+            received: Vec::new(),
+        }
     }
 
     /// Sends bytes as they are.
@@ -141,13 +190,15 @@ impl Client {
 
     /// Another handle of the connection, to send from a second thread.
     pub fn sender(&self) -> TcpStream {
-        self.stream.try_clone().expect("a descriptor can be cloned")
+        let socket = self.stream.socket();
+        socket.try_clone().expect("a descriptor can be cloned")
     }
 
     /// Says that no further request comes.
     #[track_caller]
     pub fn finish_sending(&self) {
-        self.stream
+        let socket = self.stream.socket();
+        socket
             .shutdown(Shutdown::Write)
             .expect("the connection is open");
     }
@@ -317,6 +368,15 @@ impl Client {
         }
         Err(NoResponse::Torn(std::mem::take(&mut self.received)))
     }
+}
+
+/// Opens a socket whose reads and writes have a deadline.
+pub fn try_connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.set_write_timeout(Some(TIMEOUT))?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
 }
 
 /// The bytes of a request.

@@ -9,6 +9,7 @@
     reason = "each test file compiles this module for itself and uses a part of it"
 )]
 
+pub mod certificate;
 pub mod client;
 pub mod image;
 pub mod random;

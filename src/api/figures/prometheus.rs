@@ -198,6 +198,11 @@ impl Page<'_> {
             help,
             connections.closed_for_others,
         )?;
+        let help = "TLS handshakes completed";
+        self.counter("tls_handshakes", help, connections.tls_handshakes)?;
+        let help =
+            "Connections ended by TLS: a handshake failed or was too slow, or a peer broke it";
+        self.counter("tls_faults", help, connections.tls_faults)?;
         self.gauge(
             "log_appended_lsn",
             "The last record that is in the log",
