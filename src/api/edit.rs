@@ -83,19 +83,21 @@ impl From<EditRefusal> for Problem {
         match refusal {
             EditRefusal::TestFailed { step } => Problem::new(
                 Code::TestFailed,
-                format!("patch[{step}]: the test does not hold; nothing was changed"),
+                format!(
+                    "patch[{step}]: the test does not hold; nothing was changed; read the document again"
+                ),
             ),
             EditRefusal::NoTarget { step } => Problem::new(
                 Code::EditConflict,
                 format!(
-                    "patch[{step}]: its path or from leads nowhere in the document; nothing was changed"
+                    "patch[{step}]: its path or from leads nowhere in the document; nothing was changed; add what they lead through first"
                 ),
             ),
             EditRefusal::TooDeep { step } => Problem::new(
                 Code::EditConflict,
                 format!(
                     "patch[{step}]: lists and objects would nest deeper than {JSON_DEPTH_MAX}; \
-                     nothing was changed"
+                     nothing was changed; keep parts in documents of their own"
                 ),
             ),
             EditRefusal::NoSuchPart => Problem::new(
@@ -110,11 +112,11 @@ impl From<EditRefusal> for Problem {
             EditRefusal::NotAnInteger => Problem::new(
                 Code::NotAnInteger,
                 "the value at the pointer is no integer of 64 bits, written without fraction and \
-                 exponent; nothing was changed",
+                 exponent; nothing was changed; store an integer there first",
             ),
             EditRefusal::Overflow => Problem::new(
                 Code::IntegerOverflow,
-                "the sum does not fit 64 bits; nothing was changed",
+                "the sum does not fit 64 bits; nothing was changed; add less",
             ),
             EditRefusal::TooLarge => Problem::new(
                 Code::EditTooLarge,

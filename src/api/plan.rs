@@ -11,6 +11,7 @@ use super::{
     body::{ACCEPT_PATCH, document, envelope, json_body},
     changes::plan_changes,
     command::{command, given_twice},
+    durability::durability,
     edit::patch_of,
     expiry::{out_of_place, query_expires},
     figures::FiguresFormat,
@@ -19,15 +20,15 @@ use super::{
     many::ManyRender,
     part::Part,
     prefer::Returned,
-    render::{BodyMode, Face, Render},
+    render::{BodyMode, Face, ReadCondition, Render},
     route::Route,
     stream::{Stream, StreamKind},
 };
 use crate::{
-    http::{Cors, EntityTags, Field, Method, Request, decode_segment, query_pairs},
+    http::{Coding, Cors, EntityTags, Field, Method, Request, decode_segment, query_pairs},
     id::Id,
     listing::Listing,
-    op::{Chosen, Condition, Edit, Expires, Op, Shows},
+    op::{Chosen, Condition, Edit, Expires, Match, Op, Shows},
 };
 
 /// What the server must do for a request.
@@ -147,15 +148,16 @@ pub enum Answer {
 /// The [`Problem`] to answer with; nothing is to be done.
 pub fn plan(request: &Request<'_>) -> Result<Plan, Problem> {
     let route = Route::of(request.path)?;
-    let expires = request.query.map_or(Ok(Expires::Never), query_expires)?;
-    if expires != Expires::Never
-        && !matches!(
-            (route, request.method),
-            (Route::Document(_), Method::Put) | (Route::Documents, Method::Post)
-        )
-    {
-        return Err(out_of_place());
-    }
+    let expires = request.query.map_or(Ok(Expires::Never), query_expires);
+    let expires = match (route, request.method) {
+        (Route::Document(_), Method::Put) | (Route::Documents, Method::Post) => expires?,
+        _ if matches!(expires, Ok(Expires::Never)) => Expires::Never,
+        // What the query says does not matter to a method that there is not.
+        (_, method) if !route.takes(method) => {
+            return Err(Problem::method_not_allowed(route.allow()));
+        }
+        _ => return Err(expires.err().unwrap_or_else(out_of_place)),
+    };
     match (route, request.method) {
         (Route::Document(segment), Method::Get | Method::Head) => get_document(request, segment),
         (Route::Document(segment), Method::Put) => put_document(request, segment, expires),
@@ -205,7 +207,7 @@ fn get_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem> {
         None => None,
     };
     let face = Face::Document {
-        condition: condition(request)?,
+        condition: read_condition(request)?,
         part,
     };
     Ok(Plan::Run {
@@ -297,8 +299,8 @@ fn delete_document(request: &Request<'_>, segment: &str) -> Result<Plan, Problem
 }
 
 fn create_document(request: &Request<'_>, expires: Expires) -> Result<Plan, Problem> {
-    holds_of_nothing(condition(request)?)?;
     let document = document(request)?;
+    holds_of_nothing(request)?;
     let returned = Returned::of(request);
     let face = Face::Create {
         document: (returned == Returned::Representation).then(|| document.clone()),
@@ -346,7 +348,7 @@ fn post_api(request: &Request<'_>) -> Result<Plan, Problem> {
             render,
         }),
         None => {
-            holds_of_nothing(condition)?;
+            holds_of_nothing(request)?;
             Ok(Plan::Create {
                 document,
                 expires,
@@ -371,21 +373,40 @@ fn path_id(segment: &str) -> Result<Id, Problem> {
 
 /// The condition that `If-Match` and `If-None-Match` make, if one of them is there.
 fn condition(request: &Request<'_>) -> Result<Option<Box<Condition>>, Problem> {
+    Ok(condition_of(request, |tags| tags.versions_weak())?.map(Box::new))
+}
+
+/// The same for a read: what the client has is current if it is in the coding of the answer.
+fn read_condition(request: &Request<'_>) -> Result<Option<Box<ReadCondition>>, Problem> {
+    let condition = |coding| condition_of(request, |tags| tags.versions_in(coding));
+    let (Some(identity), Some(gzip)) = (condition(Coding::Identity)?, condition(Coding::Gzip)?)
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Box::new(ReadCondition { identity, gzip })))
+}
+
+/// The condition, `of_none` being the versions that the tags of `If-None-Match` name.
+fn condition_of(
+    request: &Request<'_>,
+    of_none: impl Fn(&EntityTags<'_>) -> Match,
+) -> Result<Option<Condition>, Problem> {
     let fields = &request.fields;
     if !fields.has(Field::IfMatch) && !fields.has(Field::IfNoneMatch) {
         return Ok(None);
     }
     let tags = |field| EntityTags::parse(fields.all(field));
-    let if_match = tags(Field::IfMatch)?.map(|tags| tags.versions_strong());
-    let if_none_match = tags(Field::IfNoneMatch)?.map(|tags| tags.versions_weak());
-    Ok(Some(Box::new(Condition {
-        if_match,
-        if_none_match,
-    })))
+    Ok(Some(Condition {
+        if_match: tags(Field::IfMatch)?.map(|tags| tags.versions_strong()),
+        if_none_match: tags(Field::IfNoneMatch)?.map(|tags| of_none(&tags)),
+    }))
 }
 
 /// A document whose id is yet to be chosen does not exist: 412 for a condition that needs it to.
-fn holds_of_nothing(condition: Option<Box<Condition>>) -> Result<(), Problem> {
+fn holds_of_nothing(request: &Request<'_>) -> Result<(), Problem> {
+    let condition = condition(request)?;
+    // What is wrong with the request itself goes before what it depends on.
+    durability(request)?;
     match condition {
         Some(condition) if !condition.holds(None) => Err(Problem::precondition_failed()),
         _ => Ok(()),

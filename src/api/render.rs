@@ -66,7 +66,7 @@ pub(super) enum Face {
     /// `GET /docs/ID`.
     Document {
         /// What must hold for the document to be shown.
-        condition: Option<Box<Condition>>,
+        condition: Option<Box<ReadCondition>>,
         /// What of it is shown; `None`: all.
         part: Option<Box<Part>>,
     },
@@ -189,19 +189,20 @@ pub fn render(
             },
         ) => {
             reply.head.etag = Some(*version);
-            match read_verdict(condition.as_deref(), *version) {
+            let condition = condition.as_deref().map(|condition| {
+                reply.negotiate(match part {
+                    None => document.len(),
+                    Some(part) => part.bytes(id(), document),
+                });
+                condition.in_coding(reply.head.negotiated)
+            });
+            match read_verdict(condition, *version) {
                 ReadVerdict::Shown => match part {
                     None => reply.json(Status::Ok, &[document]),
                     Some(part) => reply.part(part, id(), document),
                 },
-                ReadVerdict::NotModified => {
-                    // It has the tag that the 200 would have (RFC 9110, section 15.4.5).
-                    reply.negotiate(match part {
-                        None => document.len(),
-                        Some(part) => part.bytes(id(), document),
-                    });
-                    reply.without_body(Status::NotModified);
-                }
+                // It has the tag that the 200 would have (RFC 9110, section 15.4.5).
+                ReadVerdict::NotModified => reply.without_body(Status::NotModified),
                 ReadVerdict::Failed => {
                     reply.head.etag = None;
                     reply.problem(&Problem::precondition_failed());
@@ -263,6 +264,24 @@ pub fn render(
         }
         (Face::Command(command), Outcome::Missing) => reply.values(command, None),
         (face, outcome) => unreachable!("{outcome:?} is no outcome of {face:?}"),
+    }
+}
+
+/// The condition of a read, by the coding of its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ReadCondition {
+    /// For a body as it is.
+    pub identity: Condition,
+    /// For a body in gzip.
+    pub gzip: Condition,
+}
+
+impl ReadCondition {
+    fn in_coding(&self, coding: Option<Coding>) -> &Condition {
+        match coding {
+            Some(Coding::Gzip) => &self.gzip,
+            Some(Coding::Identity) | None => &self.identity,
+        }
     }
 }
 

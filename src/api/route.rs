@@ -4,6 +4,7 @@
 //! that there is, and what `openapi.json` is held against.
 
 use super::{Code, FiguresFormat, Problem, Report};
+use crate::http::Method;
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +149,21 @@ impl<'r> Route<'r> {
             self,
             Route::Report(Report::Health | Report::Readiness) | Route::Dashboard
         )
+    }
+
+    /// Whether the path takes `method`.
+    pub(super) fn takes(self, method: Method<'_>) -> bool {
+        let name = match method {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Put => "PUT",
+            Method::Post => "POST",
+            Method::Delete => "DELETE",
+            Method::Patch => "PATCH",
+            Method::Options => "OPTIONS",
+            Method::Other(_) => return false,
+        };
+        self.allow().split(", ").any(|allowed| allowed == name)
     }
 
     /// Every path, `{id}` standing for the id, with its route.

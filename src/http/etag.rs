@@ -74,6 +74,13 @@ impl<'b> EntityTags<'b> {
         self.versions(|_| true)
     }
 
+    /// The same of tags of bodies in `coding` alone (RFC 9110, section 8.8.3.3): a cache that
+    /// has the other body could not tell which one a 304 is about.
+    #[must_use]
+    pub fn versions_in(&self, coding: Coding) -> Match {
+        self.versions(|tag| tag.coding() == coding)
+    }
+
     fn versions(&self, counts: impl Fn(&EntityTag<'_>) -> bool) -> Match {
         match self {
             EntityTags::Any => Match::Any,
@@ -86,6 +93,15 @@ impl<'b> EntityTags<'b> {
 }
 
 impl EntityTag<'_> {
+    /// The coding of the body that has the tag.
+    #[must_use]
+    pub fn coding(&self) -> Coding {
+        match self.tag.ends_with(GZIP_MARK) {
+            true => Coding::Gzip,
+            false => Coding::Identity,
+        }
+    }
+
     /// The version that the tag names; `None` if it is not the canonical decimal form of one.
     #[must_use]
     pub fn version(&self) -> Option<Version> {
@@ -232,5 +248,17 @@ mod tests {
         let versions = |list: &[u64]| Match::Versions(list.iter().copied().map(Version).collect());
         assert_eq!(tags.versions_strong(), versions(&[8]));
         assert_eq!(tags.versions_weak(), versions(&[7, 8]));
+    }
+
+    #[test]
+    fn a_tag_is_of_the_coding_that_its_end_says() {
+        let tags = EntityTags::parse([&b"\"7\", \"8-gzip\", W/\"9-gzip\", \"x-gzip\""[..]]);
+        let tags = tags.expect("well formed").expect("present");
+        let versions = |list: &[u64]| Match::Versions(list.iter().copied().map(Version).collect());
+        assert_eq!(tags.versions_weak(), versions(&[7, 8, 9]));
+        assert_eq!(tags.versions_in(Coding::Identity), versions(&[7]));
+        assert_eq!(tags.versions_in(Coding::Gzip), versions(&[8, 9]));
+        let any = EntityTags::Any;
+        assert_eq!(any.versions_in(Coding::Gzip), Match::Any);
     }
 }

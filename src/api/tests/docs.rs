@@ -105,6 +105,18 @@ fn a_read_meets_its_conditions_before_the_document_is_shown() {
 }
 
 #[test]
+fn what_is_wrong_with_a_request_itself_goes_before_its_condition() {
+    for line in ["PUT /docs/1", "POST /docs", "POST /api"] {
+        let ask = Ask(line, &["If-Match: *"], "");
+        check_refused(ask, "400 missing_field", "the body is empty");
+    }
+    for (line, body) in [("POST /docs", "1"), ("POST /api", "{\"data\":1}")] {
+        let ask = Ask(line, &["If-Match: *", "Durability: now"], body);
+        check_refused(ask, "400 bad_request", "Durability");
+    }
+}
+
+#[test]
 fn a_malformed_condition_is_refused_wherever_conditions_count() {
     for line in [
         "GET /docs/1",

@@ -120,6 +120,14 @@ fn a_method_that_the_path_does_not_take_is_405_with_those_it_takes() {
             assert_eq!(body.is_empty(), *method == "HEAD", "{method} {path}");
         }
     }
+    // Also where the query would be wrong for any method.
+    for line in [
+        "TRACE /docs/1?ttl=5",
+        "DELETE /docs?ttl=5",
+        "PUT /changes?ttl=x",
+    ] {
+        check_refused(Ask(line, &[], ""), "405 method_not_allowed", "");
+    }
     let server = Ask("OPTIONS *", &[], "").response(&Outcome::Missing);
     assert_eq!(
         server,
