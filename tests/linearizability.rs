@@ -1,5 +1,5 @@
-//! One document is linearizable: histories of get, put, delete and conditional
-//! put from many connections over all cores, with a kill -9 in the middle of
+//! One document is linearizable: histories of get, put, delete, conditional put and
+//! increment from many connections over all cores, with a kill -9 in the middle of
 //! some, are held against a register by stateright's tester.
 //!
 //! A request without an answer may have taken effect or not. Every document
@@ -13,13 +13,14 @@ use std::{
     collections::HashMap,
     sync::{
         Barrier, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
 use support::{
     client::{Client, Expected, Response, request},
+    json,
     random::{Random, seed},
     server::{Launch, Server, TempDir},
 };
@@ -30,26 +31,31 @@ const REQUESTS: usize = 14;
 /// An integer and a name that are on different cores when there are two, and one more.
 const IDS: [&str; 3] = ["1", "2", "name"];
 
-/// What a document holds: the number of the put that wrote it; `None`: absent.
+/// What a document holds: the number of the put that wrote it and what was added since;
+/// `None`: absent.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Register(Option<u32>);
+struct Register(Option<u64>);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Op {
     Get,
-    Put(u32),
+    Put(u64),
     /// `If-None-Match: *`.
-    Create(u32),
+    Create(u64),
     /// `If-Match` with the tag of the first number.
-    Replace(u32, u32),
+    Replace(u64, u64),
+    /// Adds so much, to 0 when there is no document.
+    Increment(u64),
     Delete,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum Ret {
-    Found(Option<u32>),
+    Found(Option<u64>),
     Created,
     Replaced,
+    Counted(u64),
+    CountedFirst(u64),
     Refused,
     Deleted,
     Missing,
@@ -72,6 +78,14 @@ impl SequentialSpec for Register {
                     None => Ret::Created,
                 }
             }
+            Op::Increment(by) => {
+                let sum = before.unwrap_or(0) + by;
+                self.0 = Some(sum);
+                match before {
+                    Some(_) => Ret::Counted(sum),
+                    None => Ret::CountedFirst(sum),
+                }
+            }
             Op::Delete => {
                 self.0 = None;
                 match before {
@@ -88,7 +102,7 @@ type History = LinearizabilityTester<usize, Register>;
 /// The histories of all ids, and what counts up in one round.
 struct Recorder {
     histories: HashMap<&'static str, Mutex<History>>,
-    written: AtomicU32,
+    written: AtomicU64,
     answered: AtomicU32,
 }
 
@@ -97,7 +111,7 @@ impl Recorder {
         let histories = IDS.map(|id| (id, Mutex::new(History::new(Register::default()))));
         Recorder {
             histories: HashMap::from(histories),
-            written: AtomicU32::new(0),
+            written: AtomicU64::new(0),
             answered: AtomicU32::new(0),
         }
     }
@@ -109,7 +123,7 @@ impl Recorder {
             return;
         };
         // The tags that this connection has seen, with what they stand for.
-        let mut seen: HashMap<&str, (String, u32)> = HashMap::new();
+        let mut seen: HashMap<&str, (String, u64)> = HashMap::new();
         for _ in 0..REQUESTS {
             let id = *random.pick(&IDS);
             let op = self.choose(random, seen.get(id));
@@ -142,13 +156,15 @@ impl Recorder {
         }
     }
 
-    fn choose(&self, random: &mut Random, seen: Option<&(String, u32)>) -> Op {
+    fn choose(&self, random: &mut Random, seen: Option<&(String, u64)>) -> Op {
         let next = || self.written.fetch_add(1, Ordering::Relaxed);
         match (random.below(100), seen) {
             (0..40, _) => Op::Get,
             (40..55, _) => Op::Put(next()),
             (55..65, _) => Op::Create(next()),
             (65..75, _) => Op::Delete,
+            // So many numbers that no two sums are the same.
+            (75..85, _) => Op::Increment(random.bits() >> 14),
             (_, Some((_, value))) => Op::Replace(*value, next()),
             (_, None) => Op::Get,
         }
@@ -157,7 +173,7 @@ impl Recorder {
 
 fn to_request(id: &str, op: &Op, tag: Option<&str>) -> Vec<u8> {
     let target = format!("/docs/{id}");
-    let put = |fields: &[(&str, &str)], number: u32| {
+    let put = |fields: &[(&str, &str)], number: u64| {
         request("PUT", &target, fields, number.to_string().as_bytes())
     };
     match *op {
@@ -165,6 +181,10 @@ fn to_request(id: &str, op: &Op, tag: Option<&str>) -> Vec<u8> {
         Op::Put(number) => put(&[], number),
         Op::Create(number) => put(&[("If-None-Match", "*")], number),
         Op::Replace(_, number) => put(&[("If-Match", tag.expect("a tag was seen"))], number),
+        Op::Increment(by) => {
+            let body = format!(r#"{{"by":{by},"default":0}}"#);
+            request("POST", &format!("{target}/increment"), &[], body.as_bytes())
+        }
         Op::Delete => request("DELETE", &target, &[], b""),
     }
 }
@@ -173,6 +193,13 @@ fn to_ret(op: &Op, response: &Response) -> Ret {
     match (op, response.status) {
         (Op::Get, 200) => Ret::Found(Some(response.text().parse().expect("a number"))),
         (Op::Get, 404) => Ret::Found(None),
+        (Op::Increment(_), 200 | 201) => {
+            let sum = json(&response.body)["value"].as_u64().expect("a number");
+            match response.status {
+                201 => Ret::CountedFirst(sum),
+                _ => Ret::Counted(sum),
+            }
+        }
         (Op::Put(_) | Op::Create(_) | Op::Replace(..), 201) => Ret::Created,
         (Op::Put(_) | Op::Create(_) | Op::Replace(..), 200) => Ret::Replaced,
         (Op::Create(_) | Op::Replace(..), 412) => Ret::Refused,

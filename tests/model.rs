@@ -175,7 +175,8 @@ impl Run {
             0..25 => self.get(),
             25..38 => self.put(),
             38..45 => self.patch(),
-            45..55 => self.delete(),
+            45..50 => self.increment(),
+            50..55 => self.delete(),
             55..70 => self.put_conditionally(),
             70..75 => self.delete_conditionally(),
             75..82 => self.post(),
@@ -251,6 +252,30 @@ impl Run {
             _ => format!("{{{member}}}"),
         };
         self.model.store(&id, &document, response.etag());
+    }
+
+    /// Adds to an integer, or makes one.
+    fn increment(&mut self) {
+        let (id, stored) = self.some_id();
+        let by = self.random.below(1000);
+        let body = format!(r#"{{"by":{by},"default":5}}"#);
+        let response = self.ask("POST", &format!("/docs/{id}/increment"), &[], &body);
+        let before = match &stored {
+            None => Some(5),
+            Some(stored) => stored.document.parse::<usize>().ok(),
+        };
+        let Some(before) = before else {
+            assert_eq!(response.status, 409, "{id}: {response:?}");
+            return;
+        };
+        let status = if stored.is_some() { 200 } else { 201 };
+        assert_eq!(response.status, status, "{id}: {response:?}");
+        let sum = (before + by).to_string();
+        assert!(
+            response.text().ends_with(&format!(",\"value\":{sum}}}")),
+            "{id}: {response:?} is not {sum}"
+        );
+        self.model.store(&id, &sum, response.etag());
     }
 
     fn delete(&mut self) {
