@@ -50,9 +50,11 @@ main() {
     step "dashboard" scripts/dashboard-test.sh
     step "real input" scripts/load-iso-codes.sh --serve
     if [[ -z "$long" ]]; then
+        step "description" scripts/openapi-test.sh
         step "load" scripts/bench.sh --duration 2 --ab-requests 20000 --fsync always
         step "import and export" scripts/bench-bulk.sh 100000
     else
+        step "description" scripts/openapi-test.sh 500
         local connections
         for connections in 1 64 500 5000; do
             step "load, $connections connections" scripts/bench.sh \
@@ -78,7 +80,7 @@ step() {
 # Installs or names the Debian packages that are missing.
 packages() {
     local missing=() pair
-    for pair in cc:gcc ip:iproute2 unshare:util-linux curl:curl debootstrap:debootstrap jq:jq openssl:openssl wrk:wrk ab:apache2-utils python3:python3 mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs shellcheck:shellcheck strace:strace systemd-analyze:systemd escript:erlang-base chromium:chromium chromedriver:chromium-driver ssh:openssh-client /usr/sbin/sshd:openssh-server; do
+    for pair in cc:gcc ip:iproute2 unshare:util-linux curl:curl debootstrap:debootstrap jq:jq openssl:openssl wrk:wrk ab:apache2-utils python3:python3 node:nodejs mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs shellcheck:shellcheck strace:strace systemd-analyze:systemd escript:erlang-base chromium:chromium chromedriver:chromium-driver ssh:openssh-client /usr/sbin/sshd:openssh-server; do
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
     done
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
