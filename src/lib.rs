@@ -56,7 +56,8 @@
 //! one file of records, a *log sequence number* (LSN) the number of a record, the
 //! *durable watermark* the last one that is known to be on disk. A *call* asks a
 //! peer, a *parcel* carries calls, answers and records of one turn of the loop. A
-//! record is *settled* once its writer may be answered.
+//! record is *settled* once its writer may be answered. An *atomic batch* is operations that take
+//! effect together, a *part* what one shard does of it, its *group* the records of all parts.
 
 pub mod access;
 pub mod allocator;

@@ -84,6 +84,10 @@ pub const POOLED_BUFFER_COUNT: usize = 256;
 pub const CALLS_MAX: usize = 16 * 1024;
 /// Requests about many documents that one core may have under way; further ones wait for room.
 pub const GATHERS_MAX: usize = 64;
+/// Atomic batches that take effect at the same time; further ones wait for their turn.
+pub const ATOMICS_MAX: usize = 64;
+/// Bytes of the records that one atomic batch may write (413 beyond): they lie in one segment.
+pub const ATOMIC_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of documents that one shard may have on their way to disk before further writes are 503.
 pub const UNSETTLED_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Parcels that fit the channel from one core to another.
@@ -259,6 +263,11 @@ const _: () = assert!(PIPELINE_MAX <= CALLS_MAX);
 const _: () = assert!(TLS_RECORD_BYTES_MAX + 2048 + 5 <= TLS_INCOMING_BYTES_MAX);
 // Each of them makes a call to every peer beyond the bound on calls.
 const _: () = assert!(GATHERS_MAX * CORES_MAX <= CALLS_MAX);
+// The same of atomic batches, at the core that brings their parts together.
+const _: () = assert!(ATOMICS_MAX * CORES_MAX <= CALLS_MAX);
+const _: () = assert!(ATOMIC_BYTES_MAX as u64 <= SEGMENT_BYTES_MAX / 2);
+const _: () = assert!(BODY_BYTES_MAX_DEFAULT < ATOMIC_BYTES_MAX);
+const _: () = assert!(ATOMIC_BYTES_MAX < UNSETTLED_BYTES_MAX);
 const _: () = assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
 const _: () = assert!(IMPORT_BATCH_OPS <= BATCH_OPS_MAX);
 const _: () = assert!(IMPORT_BATCH_BYTES < BODY_BYTES_MAX_DEFAULT);

@@ -33,8 +33,8 @@ use self::bell::Bell;
 use crate::{
     id::CoreId,
     listing::{Listing, Page},
-    op::{Durability, Op, Outcome},
-    shard::{Batch, Finding, Inquiry, Settled},
+    op::{AtomicFailure, AtomicKey, AtomicOp, Durability, Op, Outcome},
+    shard::{Batch, Conclusion, Finding, Inquiry, Settled, Vote},
 };
 
 /// Names a call at the core that made it.
@@ -69,6 +69,12 @@ pub enum Ask {
     Run(Op, Durability),
     /// To execute operations on documents that it owns, in order.
     RunAll(Vec<Op>, Durability),
+    /// To execute operations that take effect together or not at all; it runs the log.
+    Atomic(Vec<AtomicOp>, Durability),
+    /// To prepare its part of such a batch and to vote on it.
+    Prepare(AtomicKey, Vec<AtomicOp>),
+    /// To apply or drop what it prepared.
+    Conclude(AtomicKey, Conclusion),
     /// For the next ids of its shard.
     List(Listing),
     /// What the log wants to know of its shard.
@@ -94,6 +100,12 @@ pub enum Answer {
     Outcome(Outcome),
     /// What came of the operations, in their order.
     Outcomes(Vec<Outcome>),
+    /// What came of a batch that takes effect whole or not at all.
+    Atomic(Result<Vec<Outcome>, AtomicFailure>),
+    /// Whether its part can be applied.
+    Vote(Vote),
+    /// Its part is applied or dropped.
+    Concluded,
     /// The ids.
     Listed(Page),
     /// What the shard found.

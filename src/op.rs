@@ -4,6 +4,7 @@
 //! file handle. They cross cores, are built by hand in tests, and are replayed
 //! by the simulator.
 
+mod atomic;
 mod edit;
 mod expiry;
 
@@ -11,12 +12,13 @@ use std::fmt;
 
 use bytes::Bytes;
 
+pub use atomic::{AtomicFailure, AtomicKey, AtomicOp};
 pub use edit::{
     Absent, Attempt, Edit, EditRefusal, EditResult, Edited, Increment, PatchStep, Pointer, Shows,
 };
 pub use expiry::{Expires, Expiry, Ttl};
 
-use crate::id::Id;
+use crate::{id::Id, limits::RESPONSE_BYTES_MAX};
 
 /// The version of a document: it grows with every stored change of that
 /// document and never comes back, also not after delete and re-create.
@@ -239,6 +241,22 @@ impl Outcome {
         }
     }
 
+    /// The same outcome, or a refusal in place of a document that is too much beside
+    /// `document_bytes` of others in one answer.
+    #[must_use]
+    pub fn within_bound(self, document_bytes: &mut usize) -> Outcome {
+        let Outcome::Found { document, .. } = &self else {
+            return self;
+        };
+        let sum = *document_bytes + document.len();
+        // The first is shown whatever its size, as it is alone.
+        if sum > RESPONSE_BYTES_MAX && *document_bytes > 0 {
+            return Outcome::Refused(Refusal::ResponseFull);
+        }
+        *document_bytes = sum;
+        self
+    }
+
     /// The same outcome at `position`, if it is that of a write.
     #[must_use]
     pub fn at(mut self, at: Lsn) -> Outcome {
@@ -265,6 +283,8 @@ pub enum Refusal {
     ResponseFull,
     /// Every 64-bit id that the server could choose was handed out (507).
     IdsExhausted,
+    /// The records of an atomic batch have more bytes than one may write (413).
+    AtomicTooLarge,
     /// The edit has no result (404, 409 or 413).
     Edit(EditRefusal),
 }

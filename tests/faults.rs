@@ -345,6 +345,76 @@ fn a_full_disk_refuses_writes_and_takes_them_again_once_there_is_room() {
     }
 }
 
+#[test]
+fn an_atomic_batch_that_the_disk_refuses_leaves_nothing_and_reads_go_on() {
+    if !can_mount() {
+        return;
+    }
+    let image = Image::new(EXT4, 32);
+    let launch = Launch::serve(&image.data())
+        .cores(2)
+        .args(&["--segment-bytes", "1048576"]);
+    let server = launch.start();
+    let mut client = server.connect();
+    let document = |n: usize| format!("\"{n}-{}\"", "x".repeat(100_000));
+    let stored = fill(&mut client, 0, &document);
+    let batch = |client: &mut Client, ops: &str| {
+        client.post("/batch", format!(r#"{{"atomic":true,"ops":[{ops}]}}"#))
+    };
+    let reads: Vec<String> = (0..20)
+        .map(|n| format!(r#"{{"get":{{"id":{n}}}}}"#))
+        .collect();
+    let reads = reads.join(",");
+    let before = batch(&mut client, &reads);
+    assert_eq!(before.status, 200);
+    let large = "x".repeat(400_000);
+    let writes: Vec<String> = (0..10)
+        .map(|n| {
+            format!(
+                r#"{{"put":{{"id":"new-{n}","data":1}}}},{{"put":{{"id":{n},"data":"{large}"}}}}"#
+            )
+        })
+        .collect();
+    let writes = writes.join(",");
+    assert_refused(&batch(&mut client, &writes), 507, "disk_full");
+    for n in 0..10 {
+        assert_eq!(client.get(&format!("/docs/new-{n}")).status, 404);
+    }
+    assert_eq!(batch(&mut client, &reads).text(), before.text());
+    let removals = r#"{"delete":{"id":15}},{"delete":{"id":16}},{"delete":{"id":17}}"#;
+    assert_eq!(batch(&mut client, removals).status, 200, "this makes room");
+    let last = stored - 1;
+    let small = r#"{"put":{"id":"a","data":1}},{"put":{"id":"b","data":1}}"#;
+    assert_eq!(batch(&mut client, small).status, 200);
+    server.kill();
+    let server = launch.start();
+    let mut client = server.connect();
+    assert_eq!(client.get("/docs/16").status, 404);
+    let reads = reads.replace(
+        r#"{"get":{"id":15}}"#,
+        &format!(r#"{{"get":{{"id":{last}}}}}"#),
+    );
+    let before = batch(&mut client, &reads);
+
+    image.cut_power();
+    for _ in 0..3 {
+        assert_refused(
+            &batch(&mut client, small.replace('1', "2").as_str()),
+            503,
+            "log_failed",
+        );
+        assert_eq!(batch(&mut client, &reads).text(), before.text());
+    }
+    server.kill();
+    image.remount();
+    let server = launch.start();
+    let mut client = server.connect();
+    assert_eq!(batch(&mut client, &reads).text(), before.text());
+    let [a, b] = ["a", "b"].map(|id| client.get(&format!("/docs/{id}")).text().to_owned());
+    assert_eq!(a, b, "half of a batch");
+    server.stop();
+}
+
 /// Compaction has room of its own: what is overwritten or removed gives room to what comes.
 #[test]
 fn a_full_disk_has_room_again_once_its_documents_are_overwritten_or_removed() {

@@ -60,6 +60,14 @@ fn the_limits_are_those_of_the_code() {
             "| requests about many documents under way on a core | {} |",
             limits::GATHERS_MAX
         ),
+        format!(
+            "| bytes that one atomic batch writes | {} MiB |",
+            limits::ATOMIC_BYTES_MAX >> 20
+        ),
+        format!(
+            "| atomic batches that take effect at the same time | {} |",
+            limits::ATOMICS_MAX
+        ),
         format!("`limit` is 1 to {}", limits::LIST_LIMIT_MAX),
         format!(
             "| documents on a page | {} MiB |",

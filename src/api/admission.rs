@@ -51,7 +51,7 @@ impl Plan {
         match self {
             Plan::Run { op, .. } => changes(op),
             Plan::Create { .. } => true,
-            Plan::Gather(Gathering::Many { elements, .. }) => {
+            Plan::Gather(Gathering::Many { elements, .. } | Gathering::Atomic { elements, .. }) => {
                 elements.iter().any(|element| match element {
                     Element::Run(op) => changes(op),
                     Element::Create { .. } => true,

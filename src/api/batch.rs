@@ -35,7 +35,17 @@ pub(super) fn plan_batch(request: &Request<'_>) -> Result<Plan, Problem> {
     }
     let body = json_body(request)?;
     let body = utf8(&body).map_err(|error| Problem::bad_json(&error))?;
-    let [ops] = pick_only(body, ["ops"], "the body")?;
+    let [ops, atomic] = pick_only(body, ["ops", "atomic"], "the body")?;
+    let is_atomic = match atomic {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => {
+            return Err(Problem::new(
+                Code::BadRequest,
+                "atomic is neither true nor false",
+            ));
+        }
+    };
     let ops = ops.ok_or_else(|| {
         Problem::new(
             Code::MissingField,
@@ -68,10 +78,10 @@ pub(super) fn plan_batch(request: &Request<'_>) -> Result<Plan, Problem> {
         elements.push(element);
         faces.push(face);
     }
-    let body_mode = BodyMode::of(request);
-    Ok(Plan::Gather(Gathering::Many {
-        elements,
-        render: ManyRender::results(body_mode, faces),
+    let render = ManyRender::results(BodyMode::of(request), faces);
+    Ok(Plan::Gather(match is_atomic {
+        true => Gathering::Atomic { elements, render },
+        false => Gathering::Many { elements, render },
     }))
 }
 

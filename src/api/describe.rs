@@ -210,7 +210,14 @@ fn error_response(status: u16, codes: &[&str]) -> Value {
         "content": {"application/json": {"schema": {
             "type": "object",
             "required": ["error", "message"],
-            "properties": {"error": {"enum": codes}, "message": {"type": "string"}},
+            "properties": {
+                "error": {"enum": codes},
+                "message": {"type": "string"},
+                "index": {
+                    "type": "integer", "minimum": 0,
+                    "description": "The place of the operation with which an atomic batch failed",
+                },
+            },
             "additionalProperties": false,
         }}},
     });

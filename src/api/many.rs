@@ -9,7 +9,7 @@ use crate::{
     http::Status,
     id::Id,
     limits::GET_IDS_MAX,
-    op::{Condition, Op, Outcome, Ttl, Version},
+    op::{AtomicFailure, Condition, Op, Outcome, Ttl, Version},
 };
 
 /// How the outcomes of many operations are answered.
@@ -47,6 +47,19 @@ impl ManyRender {
             body_mode,
             form: Form::Results(faces),
         }
+    }
+
+    /// For each operation what must hold of the document that it reads.
+    #[must_use]
+    pub fn guards(&self) -> Vec<Option<Box<Condition>>> {
+        let Form::Results(faces) = &self.form else {
+            return Vec::new();
+        };
+        let guard = |face: &ElementFace| match face {
+            ElementFace::Get { condition } => condition.clone(),
+            _ => None,
+        };
+        faces.iter().map(guard).collect()
     }
 }
 
@@ -119,6 +132,35 @@ pub fn render_many(
     Reply::new(render.body_mode, context, out)
         .positioned(position)
         .ok(&[&body]);
+}
+
+/// Appends the whole response for operations of which nothing took effect because of `failure`.
+///
+/// # Panics
+/// As [`render_many`].
+pub fn render_failure(
+    render: &ManyRender,
+    ids: &[Option<Id>],
+    failure: &AtomicFailure,
+    context: &ReplyContext<'_>,
+    out: &mut Vec<u8>,
+) {
+    let AtomicFailure { place, outcome } = failure;
+    let id = place.and_then(|place| ids[place].as_ref());
+    let problem = match (outcome, id) {
+        (Outcome::Refused(refusal), _) => Problem::from(*refusal),
+        (Outcome::Missing, Some(id)) => Problem::not_found(id),
+        _ => Problem::precondition_failed(),
+    };
+    let reply = Reply::new(render.body_mode, context, out);
+    let Some(place) = place else {
+        return reply.problem(&problem);
+    };
+    let label = format!("nothing of the batch was applied; ops[{place}]");
+    reply.problem(&Problem {
+        index: Some(*place),
+        ..problem.at(&label)
+    });
 }
 
 fn separate(place: usize, out: &mut Vec<u8>) {

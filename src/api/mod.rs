@@ -61,7 +61,7 @@ pub use figures::{
 pub use json::{JsonError, minify};
 pub use label::{Kind, Label};
 pub use list::{ListRender, render_documents, render_list};
-pub use many::{ManyRender, render_many};
+pub use many::{ManyRender, render_failure, render_many};
 pub use plan::{Answer, Element, Gathering, Plan, Report, plan};
 pub use problem::{Code, Problem};
 pub use render::{BodyMode, Render, ReplyContext, id_json, render, render_answer, render_problem};

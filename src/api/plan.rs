@@ -90,6 +90,13 @@ pub enum Gathering {
         /// How their outcomes are answered.
         render: ManyRender,
     },
+    /// The same, all of them together or not at all.
+    Atomic {
+        /// The operations; those on one id take effect in order.
+        elements: Vec<Element>,
+        /// How their outcomes, or the first failure, are answered.
+        render: ManyRender,
+    },
 }
 
 /// One of many operations.

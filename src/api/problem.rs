@@ -10,7 +10,7 @@ use super::json::JsonError;
 use crate::{
     http::{DecodeError, EtagError, Fault, Status},
     id::{Id, IdError},
-    limits::RESPONSE_BYTES_MAX,
+    limits::{ATOMIC_BYTES_MAX, RESPONSE_BYTES_MAX},
     op::Refusal,
 };
 
@@ -84,6 +84,8 @@ codes! {
     UnsupportedMediaType = "unsupported_media_type" UnsupportedMediaType,
     /// An edit makes a document, or goes over values, of too many bytes.
     EditTooLarge = "edit_too_large" ContentTooLarge,
+    /// The records of an atomic batch have too many bytes.
+    BatchTooLarge = "batch_too_large" ContentTooLarge,
     /// The answer about many documents has no room for this one.
     ResponseFull = "response_full" ContentTooLarge,
     /// The request did not arrive in time.
@@ -116,6 +118,8 @@ pub struct Problem {
     pub code: &'static str,
     /// What is wrong and what to do.
     pub message: Cow<'static, str>,
+    /// The place of the operation with which an atomic batch failed.
+    pub index: Option<usize>,
     /// `Allow`, of a 405.
     pub allow: Option<&'static str>,
     /// `Retry-After`, in seconds.
@@ -133,6 +137,7 @@ impl Problem {
             status,
             code: code.text(),
             message: message.into(),
+            index: None,
             allow: None,
             retry_after_s: (status == Status::ServiceUnavailable).then_some(RETRY_AFTER_S),
             extra: &[],
@@ -193,6 +198,7 @@ impl From<Fault> for Problem {
             status: fault.status,
             code: fault.code,
             message: fault.message,
+            index: None,
             allow: None,
             retry_after_s: None,
             extra: &[],
@@ -223,6 +229,13 @@ impl From<Refusal> for Problem {
             Refusal::IdsExhausted => Problem::new(
                 Code::IdsExhausted,
                 "the server has no id left to choose; store the document under an id of your own",
+            ),
+            Refusal::AtomicTooLarge => Problem::new(
+                Code::BatchTooLarge,
+                format!(
+                    "an atomic batch would write more than {ATOMIC_BYTES_MAX} bytes; \
+                     send fewer operations in one"
+                ),
             ),
             Refusal::Edit(refusal) => refusal.into(),
         }

@@ -500,6 +500,10 @@ impl<'a, 'o> Reply<'a, 'o> {
         let mut message = Vec::with_capacity(problem.message.len() + 2);
         write_string(&problem.message, &mut message);
         let code = problem.code.as_bytes();
+        if let Some(index) = problem.index {
+            message.extend_from_slice(b",\"index\":");
+            message.extend_from_slice(itoa::Buffer::new().format(index).as_bytes());
+        }
         let parts: [&[u8]; 5] = [b"{\"error\":\"", code, b"\",\"message\":", &message, b"}"];
         self.json(problem.status, &parts);
     }

@@ -30,6 +30,30 @@ pub enum Edit {
     Increment(Box<Increment>),
 }
 
+impl Edit {
+    /// Bytes of the values that it brings along.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        match self {
+            Edit::Replace { document, .. } => document.len(),
+            Edit::Merge { patch, .. } => patch.len(),
+            Edit::Patch(steps) => steps.iter().map(PatchStep::payload_bytes).sum(),
+            Edit::Increment(_) => 0,
+        }
+    }
+}
+
+impl PatchStep {
+    fn payload_bytes(&self) -> usize {
+        match self {
+            PatchStep::Add { value, .. }
+            | PatchStep::Replace { value, .. }
+            | PatchStep::Test { value, .. } => value.len(),
+            PatchStep::Remove { .. } | PatchStep::Move { .. } | PatchStep::Copy { .. } => 0,
+        }
+    }
+}
+
 /// What of its result an edit is answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shows {

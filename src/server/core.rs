@@ -21,6 +21,7 @@ use slab::Slab;
 use super::{
     addresses::Origin,
     connection::Stage,
+    coordinator::Coordinator,
     desk::{Crowd, Desk, Seat, peer_of},
     gate::Gate,
     gather::{Gather, Waiting},
@@ -29,7 +30,7 @@ use super::{
     records::Records,
     reporter::{Reporter, Reports},
     ring::{Event, ReceiveEnd, Ring},
-    share::Share,
+    share::{Asker, Share},
     streams::{MadeSlices, Streaming},
     tally::{Tally, micros},
     witness::Witness,
@@ -45,6 +46,7 @@ use crate::{
     limits::DRAIN_TIMEOUT_MS,
     log::Directory,
     mesh::{Alarm, Ask, CallId, Mesh, Parcel},
+    op::AtomicKey,
     shard::{IdSource, Shard},
 };
 
@@ -75,6 +77,8 @@ pub enum Waiter {
     Peer(CoreId, CallId),
     /// An operation of a share, both by their index.
     Share { share: usize, index: usize },
+    /// The coordinator of this core, for the vote on a part.
+    Coordinator(AtomicKey),
 }
 
 /// Who made a call, at the core that made it.
@@ -84,6 +88,8 @@ pub enum Caller {
     Seat(Seat),
     /// A request that several cores answer together, by its index.
     Gather(usize),
+    /// The coordinator of atomic batches.
+    Coordinator(AtomicKey),
     /// The log, which compacts.
     Log(CoreId),
 }
@@ -103,6 +109,8 @@ pub struct Core {
     pub(super) waiting: VecDeque<Waiting>,
     /// What this core executes for such requests, its own and those of peers.
     pub(super) shares: Slab<Share>,
+    /// Atomic batches of all cores, on the core that runs the log.
+    pub(super) coordinator: Coordinator<Asker>,
     /// Streamed responses of this core.
     pub(super) streams: Slab<Streaming>,
     /// What threads made for them.
@@ -176,6 +184,7 @@ impl Core {
         let cors = parts.cors.as_ref();
         desk.plain = BodyMode::plain(cors.map_or(Cors::Off, CorsRules::of_unread));
         desk.speaks_tls = parts.process.identity.is_some();
+        let coordinator = Coordinator::new(parts.config.cores);
         Core {
             desk,
             witness,
@@ -191,6 +200,7 @@ impl Core {
             gathers: Slab::new(),
             waiting: VecDeque::new(),
             shares: Slab::new(),
+            coordinator,
             streams: Slab::new(),
             slices: MadeSlices::default(),
             reports: Reports::new(parts.reporter),
@@ -294,7 +304,7 @@ impl Core {
         worked |= self.take_settled();
         worked |= self.take_inquiries();
         worked |= self.resume_parked();
-        while self.begin_gathers() {
+        while self.begin_gathers() | self.run_atomics() {
             // Some may be answered already, and more was pipelined behind them.
             self.resume_parked();
         }
@@ -467,7 +477,8 @@ impl Core {
             return false;
         };
         let settled = log.take_settled();
-        let any = !settled.is_empty();
+        let news = log.take_group_news();
+        let any = !settled.is_empty() || !news.is_empty();
         for (core, settled) in settled {
             if core == self.id {
                 self.on_settled(settled);
@@ -475,6 +486,11 @@ impl Core {
                 self.mesh.to(core).settled.push(settled);
             }
         }
+        for (key, news) in news {
+            self.coordinator.hear(key, news);
+        }
+        // Parts are concluded before compaction asks for what was settled.
+        self.run_atomics();
         any
     }
 

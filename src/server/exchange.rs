@@ -3,14 +3,16 @@
 
 use std::time::Duration;
 
+use slab::Slab;
+
 use super::{
     connection::{Exchange, Stage, Unplaced},
     core::{Caller, Core, Waiter},
-    desk::Seat,
+    desk::{Desk, Seat},
     gate::Guard,
     gather::Waiting,
     ring::Token,
-    share::Asker,
+    share::{Asker, Share},
     witness::Note,
 };
 use crate::{
@@ -18,10 +20,43 @@ use crate::{
     http::{CONTINUE, Field, Persistence, Request, Step, Transfer},
     id::{CoreId, Id},
     limits::{CALLS_MAX, OUTPUT_BYTES_MAX, PIPELINE_MAX, TURN_MS, TURN_REQUESTS_MIN},
-    mesh::{Answer, Ask, CallId, Parcel},
+    mesh::{Answer, Ask, CallId, Mesh, Parcel},
     op::{Chosen, Condition, Durability, Op, Outcome, Refusal},
-    shard::Settled,
+    shard::{Settled, Shard},
 };
+
+/// Outcomes on their way to those who waited for them.
+pub(super) struct Answers<'a> {
+    mesh: &'a mut Mesh,
+    desk: &'a mut Desk,
+    shares: &'a mut Slab<Share>,
+    /// Documents whose chosen id is in use, and how many ids in a row were.
+    taken: Vec<(Seat, u32)>,
+    finished: Vec<(Asker, Vec<Outcome>)>,
+}
+
+impl Answers<'_> {
+    pub(super) fn give(&mut self, waiter: Waiter, outcome: Outcome) {
+        match waiter {
+            Waiter::Seat(seat) => {
+                if let Some(tries) = self.desk.settle(seat, outcome) {
+                    self.taken.push((seat, tries));
+                }
+            }
+            Waiter::Peer(peer, call) => {
+                let answer = Answer::Outcome(outcome);
+                self.mesh.to(peer).replies.push((call, answer));
+            }
+            Waiter::Share { share, index } => {
+                if let Some(told) = self.shares[share].finish_one(index, outcome) {
+                    self.shares.remove(share);
+                    self.finished.push(told);
+                }
+            }
+            Waiter::Coordinator(_) => unreachable!("it waits for a vote"),
+        }
+    }
+}
 
 impl Core {
     /// Takes in bytes of a peer and executes the requests that are whole.
@@ -95,6 +130,16 @@ impl Core {
                     self.tally().served.add_count(ops.len());
                     self.begin_share(ops, durability, Asker::Peer(peer, call));
                 }
+                Ask::Atomic(ops, durability) => {
+                    self.tally().served.add_count(ops.len());
+                    let asker = Asker::Peer(peer, call);
+                    let _ = self.coordinator.ask(asker, ops, durability);
+                }
+                Ask::Prepare(key, ops) => self.prepare(key, ops, Waiter::Peer(peer, call)),
+                Ask::Conclude(key, conclusion) => {
+                    self.conclude(key, conclusion);
+                    self.reply(peer, call, Answer::Concluded);
+                }
                 Ask::List(listing) => {
                     let page = self.shard.list(&listing);
                     self.reply(peer, call, Answer::Listed(page));
@@ -133,6 +178,13 @@ impl Core {
                 (Caller::Gather(gather), Answer::Outcomes(outcomes)) => {
                     self.on_outcomes(gather, peer, outcomes);
                 }
+                (Caller::Gather(gather), Answer::Atomic(result)) => {
+                    self.end_atomic(gather, result);
+                }
+                (Caller::Coordinator(key), Answer::Vote(vote)) => {
+                    self.coordinator.vote(key, peer, vote);
+                }
+                (Caller::Coordinator(key), Answer::Concluded) => self.coordinator.concluded(key),
                 (Caller::Log(core), Answer::Found(finding)) => {
                     let log = self.log.as_ref().expect("it asked");
                     log.inquiries().answer(core, finding);
@@ -144,31 +196,25 @@ impl Core {
 
     /// Answers everyone who waited for these records.
     pub(super) fn on_settled(&mut self, settled: Settled) {
-        let Core {
-            shard,
-            mesh,
-            desk,
-            shares,
-            ..
-        } = self;
-        let mut taken = Vec::new();
-        let mut finished = Vec::new();
-        shard.settle(settled, |waiter, outcome| match waiter {
-            Waiter::Seat(seat) => {
-                if let Some(tries) = desk.settle(seat, outcome) {
-                    taken.push((seat, tries));
-                }
-            }
-            Waiter::Peer(peer, call) => {
-                mesh.to(peer).replies.push((call, Answer::Outcome(outcome)))
-            }
-            Waiter::Share { share, index } => {
-                if let Some(told) = shares[share].finish_one(index, outcome) {
-                    shares.remove(share);
-                    finished.push(told);
-                }
-            }
+        self.answer_all(|shard, answers| {
+            shard.settle(settled, |waiter, outcome| answers.give(waiter, outcome));
         });
+        self.cast_votes();
+    }
+
+    /// Has the shard do something of which it tells outcomes, and passes them on.
+    pub(super) fn answer_all(&mut self, act: impl FnOnce(&mut Shard<Waiter>, &mut Answers<'_>)) {
+        let mut answers = Answers {
+            mesh: &mut self.mesh,
+            desk: &mut self.desk,
+            shares: &mut self.shares,
+            taken: Vec::new(),
+            finished: Vec::new(),
+        };
+        act(&mut self.shard, &mut answers);
+        let Answers {
+            taken, finished, ..
+        } = answers;
         for (asker, outcomes) in finished {
             self.tell(asker, outcomes);
         }

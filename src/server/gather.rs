@@ -9,8 +9,8 @@ use super::{
     connection::Stage,
     core::{Caller, Core},
     desk::Seat,
-    run::Run,
-    share::{Asker, within_bound},
+    run::{AtomicRun, Run},
+    share::Asker,
 };
 use crate::{
     api::{self, Element, Gathering, ListRender, ManyRender, ReplyContext},
@@ -19,7 +19,7 @@ use crate::{
     limits::{GATHERS_MAX, LIST_BYTES_MAX},
     listing::{Listing, Page},
     mesh::Ask,
-    op::{Durability, Op, Outcome},
+    op::{AtomicFailure, Durability, Op, Outcome},
 };
 
 /// A request that waits for its turn.
@@ -56,6 +56,8 @@ enum Work {
     },
     /// Outcomes of operations.
     Run { run: Run, then: Then },
+    /// Outcomes of operations that take effect together.
+    Atomic { run: AtomicRun, render: ManyRender },
 }
 
 /// What the outcomes are for.
@@ -97,6 +99,10 @@ impl Core {
             Gathering::List { listing, render } => self.ask_for_pages(place, listing, render),
             Gathering::Many { elements, render } => {
                 self.run_many(place, Run::new(elements), Then::Answer(render));
+            }
+            Gathering::Atomic { elements, render } => {
+                let run = AtomicRun::new(elements, render.guards());
+                self.run_atomic(place, run, render);
             }
         }
     }
@@ -142,6 +148,73 @@ impl Core {
         if count == 0 {
             return self.begin_wave(gather);
         }
+        self.ask_for_ids(gather, count, taken_in_a_row);
+    }
+
+    /// Takes in the ids that the server chose for documents of `gather`.
+    pub(super) fn on_ids(&mut self, gather: usize, ids: Vec<i64>) {
+        let Gather { place, work, .. } = &mut self.gathers[gather];
+        let durability = place.durability;
+        match work {
+            Work::Run { run, .. } => {
+                run.give_ids(ids);
+                self.begin_wave(gather);
+            }
+            Work::Atomic { run, .. } => match run.begin(ids) {
+                Ok(ops) => self.ask_atomic(gather, ops, durability),
+                Err(failure) => self.answer_atomic(gather, Err(failure)),
+            },
+            Work::List { .. } => unreachable!("a listing needs no ids"),
+        }
+    }
+
+    /// Runs operations that take effect together.
+    fn run_atomic(&mut self, place: Place, run: AtomicRun, render: ManyRender) {
+        let count = run.ids_needed();
+        let taken_in_a_row = run.taken_in_a_row();
+        let gather = self.gathers.insert(Gather {
+            place,
+            missing: 1,
+            work: Work::Atomic { run, render },
+        });
+        match count {
+            0 => self.on_ids(gather, Vec::new()),
+            count => self.ask_for_ids(gather, count, taken_in_a_row),
+        }
+    }
+
+    /// Takes in what came of the operations of `gather` that take effect together.
+    pub(super) fn end_atomic(
+        &mut self,
+        gather: usize,
+        result: Result<Vec<Outcome>, AtomicFailure>,
+    ) {
+        let Work::Atomic { run, .. } = &mut self.gathers[gather].work else {
+            unreachable!("only an atomic batch is answered so");
+        };
+        match run.end(result) {
+            Some(result) => self.answer_atomic(gather, result),
+            None => {
+                let (count, taken_in_a_row) = (run.ids_needed(), run.taken_in_a_row());
+                self.ask_for_ids(gather, count, taken_in_a_row);
+            }
+        }
+    }
+
+    fn answer_atomic(&mut self, gather: usize, result: Result<Vec<Outcome>, AtomicFailure>) {
+        let Gather { place, work, .. } = self.gathers.remove(gather);
+        let Work::Atomic { run, render } = work else {
+            unreachable!("only an atomic batch is answered so");
+        };
+        let ids = run.into_ids();
+        self.finish_gather(place, |context, out| match result {
+            Ok(outcomes) => api::render_many(&render, &ids, &outcomes, context, out),
+            Err(failure) => api::render_failure(&render, &ids, &failure, context, out),
+        });
+    }
+
+    /// Asks for ids that were never used, for documents of `gather`.
+    fn ask_for_ids(&mut self, gather: usize, count: usize, taken_in_a_row: u32) {
         match &mut self.ids {
             Some(ids) => {
                 let ids = ids.next_ids(count, taken_in_a_row);
@@ -156,12 +229,6 @@ impl Core {
                 self.call(log_core, ask, Caller::Gather(gather));
             }
         }
-    }
-
-    /// Takes in the ids that the server chose for documents of `gather`.
-    pub(super) fn on_ids(&mut self, gather: usize, ids: Vec<i64>) {
-        self.run_of(gather).give_ids(ids);
-        self.begin_wave(gather);
     }
 
     fn begin_wave(&mut self, gather: usize) {
@@ -192,7 +259,7 @@ impl Core {
     fn run_of(&mut self, gather: usize) -> &mut Run {
         match &mut self.gathers[gather].work {
             Work::Run { run, .. } => run,
-            Work::List { .. } => unreachable!("a listing runs no operation"),
+            Work::List { .. } | Work::Atomic { .. } => unreachable!("it runs in no waves"),
         }
     }
 
@@ -213,6 +280,7 @@ impl Core {
                 render,
                 pages,
             } => self.end_list(place, listing.merge(pages), render),
+            Work::Atomic { .. } => unreachable!("it is answered at once"),
         }
     }
 
@@ -232,7 +300,7 @@ impl Core {
         let (ids, outcomes) = run.finish();
         let mut document_bytes = 0;
         let outcomes = outcomes.into_iter();
-        let outcomes = outcomes.map(|outcome| within_bound(outcome, &mut document_bytes));
+        let outcomes = outcomes.map(|outcome| outcome.within_bound(&mut document_bytes));
         let outcomes: Vec<Outcome> = outcomes.collect();
         self.finish_gather(place, |context, out| match then {
             Then::ShowPage { mut page, render } => {

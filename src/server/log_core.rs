@@ -21,7 +21,7 @@ use glommio::timer::sleep;
 use super::{
     compactor::{CompactError, Compactor, Inquiries, Outcome, Purpose, Snapshot},
     process::Process,
-    rounds::{Appended, Rounds},
+    rounds::{Appended, Group, GroupNews, Rounds},
     tally::{LogTally, micros},
 };
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
     limits::{COMPACTION_CHECK_MS, COMPACTION_SLACK_SEGMENTS},
     log::{AppendError, Directory, Lsn, RollError, Room, Spare, SyncTarget, Writer},
     mesh::Alarm,
+    op::AtomicKey,
     shard::{Batch, Settled},
 };
 
@@ -38,8 +39,9 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where a core's loop and the log task leave things for each other.
 pub struct LogPort {
-    submitted: RefCell<Vec<(CoreId, Batch)>>,
+    submitted: RefCell<Vec<Submitted>>,
     settled: RefCell<Vec<(CoreId, Settled)>>,
+    group_news: RefCell<Vec<(AtomicKey, GroupNews)>>,
     closing: Cell<bool>,
     inquiries: Inquiries,
     sync: RefCell<PortSync>,
@@ -55,6 +57,12 @@ pub struct LogPort {
     work: Alarm,
     /// Wakes the core's loop.
     core: Rc<Alarm>,
+}
+
+/// Records for the log.
+enum Submitted {
+    Batch(CoreId, Batch),
+    Group(Group),
 }
 
 /// A sync, which the core's loop does for the task, one at a time.
@@ -82,6 +90,7 @@ impl LogPort {
         LogPort {
             submitted: RefCell::default(),
             settled: RefCell::default(),
+            group_news: RefCell::default(),
             closing: Cell::new(false),
             inquiries: Inquiries::default(),
             sync: RefCell::default(),
@@ -96,7 +105,16 @@ impl LogPort {
 
     /// Queues records of the shard of `core`.
     pub fn submit(&self, core: CoreId, batch: Batch) {
-        self.submitted.borrow_mut().push((core, batch));
+        self.submit_all(Submitted::Batch(core, batch));
+    }
+
+    /// Queues the records of an atomic batch.
+    pub(super) fn submit_group(&self, group: Group) {
+        self.submit_all(Submitted::Group(group));
+    }
+
+    fn submit_all(&self, records: Submitted) {
+        self.submitted.borrow_mut().push(records);
         self.work.raise();
     }
 
@@ -173,6 +191,11 @@ impl LogPort {
     /// Takes what became of submitted records, oldest first.
     pub fn take_settled(&self) -> Vec<(CoreId, Settled)> {
         self.settled.take()
+    }
+
+    /// Takes what there is to tell of atomic batches, behind what is settled.
+    pub(super) fn take_group_news(&self) -> Vec<(AtomicKey, GroupNews)> {
+        self.group_news.take()
     }
 
     /// What compaction wants to know of the shards.
@@ -284,8 +307,8 @@ impl LogCore {
                 self.wait().await;
                 continue;
             }
-            for (core, batch) in submitted {
-                self.append(core, batch).await;
+            for records in submitted {
+                self.append(records).await;
             }
             match self.fsync {
                 Fsync::Everysec if !self.rounds.must_sync() => self.begin_interval_sync(),
@@ -301,12 +324,18 @@ impl LogCore {
         }
     }
 
-    async fn append(&mut self, core: CoreId, batch: Batch) {
-        self.process
-            .log_tally
-            .appended_bytes
-            .add_count(batch.bytes.len());
-        self.rounds.begin_batch(core, batch);
+    async fn append(&mut self, records: Submitted) {
+        let appended_bytes = &self.process.log_tally.appended_bytes;
+        match records {
+            Submitted::Batch(core, batch) => {
+                appended_bytes.add_count(batch.bytes.len());
+                self.rounds.begin_batch(core, batch);
+            }
+            Submitted::Group(group) => {
+                appended_bytes.add_count(group.drafts.len());
+                self.rounds.begin_group(group);
+            }
+        }
         while let Appended::NeedsRoll(bytes, room) = self.rounds.append() {
             // Its refusal is in the round.
             let _ = self.roll(bytes, room).await;
@@ -600,11 +629,15 @@ impl LogCore {
     fn publish_logged(&mut self) {
         self.tell_position();
         self.port.settled.borrow_mut().extend(self.rounds.logged());
+        let groups = self.rounds.logged_groups();
+        self.port.group_news.borrow_mut().extend(groups);
         self.port.core.raise();
     }
 
     fn publish_round(&mut self) {
         self.port.settled.borrow_mut().extend(self.rounds.publish());
+        let groups = self.rounds.end_groups();
+        self.port.group_news.borrow_mut().extend(groups);
         self.published = self.rounds.writer().appended();
         self.tell_position();
         self.port.core.raise();

@@ -1,9 +1,11 @@
 //! The running server: cores, their sockets, the log task, start and end.
 
 mod addresses;
+mod atomic;
 mod backup;
 mod compactor;
 mod connection;
+mod coordinator;
 mod core;
 mod desk;
 mod exchange;

@@ -7,15 +7,17 @@
 //! that the simulator can run the same decisions over a disk that fails.
 //!
 //! What stays true: records of one core are settled in the order of its batches,
-//! and nothing of a core is appended behind a record of it that was refused.
+//! and nothing of a core's batches is appended behind a record of them that was refused.
+//! A group of records is appended, settled and refused whole; it rests on nothing that is not
+//! settled, so a refusal before it is none of its concern.
 
 use crate::{
     id::CoreId,
     log::{
-        AppendError, Disk, Kind, RollError, RollJob, Rolled, Room, SyncTarget, Writer, draft_kind,
-        drafts,
+        AppendError, Disk, Kind, Lsn, RollError, RollJob, Rolled, Room, SyncTarget, Writer,
+        draft_kind, drafts, group,
     },
-    op::Refusal,
+    op::{AtomicKey, Durability, Refusal},
     shard::{Batch, Place, Settled},
 };
 
@@ -24,6 +26,10 @@ pub(super) struct Rounds<D: Disk> {
     writer: Writer<D>,
     cores: Vec<CoreRound>,
     batch: Option<Fed>,
+    group: Option<Group>,
+    ended: Vec<Ended>,
+    /// How many groups of the round a roll has already synced.
+    durable_group_count: usize,
     /// How many records of the round must be on disk before it is published.
     synced_count: u32,
 }
@@ -47,6 +53,32 @@ struct Fed {
     at: usize,
 }
 
+/// Records of an atomic batch, from all cores that own something of it.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub key: AtomicKey,
+    /// Encoded drafts, one after the other; there may be none.
+    pub drafts: Vec<u8>,
+    /// When the batch may be answered.
+    pub durability: Durability,
+}
+
+/// What is told of a group.
+#[derive(Debug)]
+pub(super) enum GroupNews {
+    /// It is in the log, and this is its last record.
+    Logged(Lsn),
+    /// Where its records lie, as durable as the policy asks, or why there are none.
+    Ended(Result<Vec<Place>, Refusal>),
+}
+
+/// A group of the round under way.
+struct Ended {
+    key: AtomicKey,
+    durability: Durability,
+    result: Result<Vec<Place>, Refusal>,
+}
+
 /// How far [`Rounds::append`] came.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Appended {
@@ -63,6 +95,9 @@ impl<D: Disk> Rounds<D> {
             writer,
             cores: (0..cores).map(|_| CoreRound::default()).collect(),
             batch: None,
+            group: None,
+            ended: Vec::new(),
+            durable_group_count: 0,
             synced_count: 0,
         }
     }
@@ -82,7 +117,7 @@ impl<D: Disk> Rounds<D> {
     /// # Panics
     /// If the batch before it is not whole.
     pub(super) fn begin_batch(&mut self, core: CoreId, batch: Batch) {
-        assert!(self.batch.is_none(), "one batch after the other");
+        self.assert_fed();
         let round = &mut self.cores[core.index()];
         if batch.epoch == round.epoch {
             round.logged_count += batch.logged_count;
@@ -91,8 +126,27 @@ impl<D: Disk> Rounds<D> {
         }
     }
 
-    /// Appends what is left of the batch.
+    /// Takes in the next group.
+    ///
+    /// # Panics
+    /// If the batch before it is not whole.
+    pub(super) fn begin_group(&mut self, mut group: Group) {
+        self.assert_fed();
+        self::group(std::iter::once(group.drafts.as_mut_slice()));
+        self.synced_count += u32::from(group.durability == Durability::Synced);
+        self.group = Some(group);
+    }
+
+    fn assert_fed(&self) {
+        let is_fed = self.batch.is_none() && self.group.is_none();
+        assert!(is_fed, "one batch after the other");
+    }
+
+    /// Appends what is left of the batch or group.
     pub(super) fn append(&mut self) -> Appended {
+        if let Some(group) = self.group.take() {
+            return self.append_group(group);
+        }
         let Some(mut fed) = self.batch.take() else {
             return Appended::Whole;
         };
@@ -126,6 +180,41 @@ impl<D: Disk> Rounds<D> {
         Appended::Whole
     }
 
+    /// Appends the group, all of it in one segment.
+    fn append_group(&mut self, group: Group) -> Appended {
+        let bytes = drafts_bytes(group.drafts.len());
+        let _ = self.writer.prepare(bytes);
+        if !group.drafts.is_empty() && !self.writer.is_poisoned() && self.writer.needs_roll(bytes) {
+            let is_delete = |draft| draft_kind(draft) == Kind::Delete;
+            let room = match drafts(&group.drafts).all(is_delete) {
+                true => Room::Spare,
+                false => Room::Free,
+            };
+            self.group = Some(group);
+            return Appended::NeedsRoll(bytes, room);
+        }
+        let places = drafts(&group.drafts).map(|draft| {
+            let location = self.writer.append(draft)?;
+            let lsn = self.writer.appended();
+            Ok(Place { lsn, location })
+        });
+        let result = match places.collect() {
+            Ok(places) => Ok(places),
+            Err(AppendError::Poisoned) => Err(Refusal::LogPoisoned),
+            Err(AppendError::NoRoom) => unreachable!("there is room for all of it"),
+        };
+        self.end_group(&group, result);
+        Appended::Whole
+    }
+
+    fn end_group(&mut self, group: &Group, result: Result<Vec<Place>, Refusal>) {
+        self.ended.push(Ended {
+            key: group.key,
+            durability: group.durability,
+            result,
+        });
+    }
+
     /// Begins a new segment that has room for a record of this length.
     ///
     /// # Errors
@@ -154,6 +243,7 @@ impl<D: Disk> Rounds<D> {
                 for round in &mut self.cores {
                     round.durable_count = round.settled.places.len();
                 }
+                self.durable_group_count = self.ended.len();
             }
             Err(RollError::Full { .. }) => self.refuse_batch(Refusal::DiskFull),
             Err(RollError::Refused { .. }) => self.refuse_batch(Refusal::Overloaded),
@@ -197,6 +287,9 @@ impl<D: Disk> Rounds<D> {
                 round.settled.refused = Some(Refusal::LogPoisoned);
             }
         }
+        for ended in &mut self.ended[self.durable_group_count..] {
+            ended.result = Err(Refusal::LogPoisoned);
+        }
     }
 
     /// Whether a writer of the round wants to hear of it only when its record is on disk.
@@ -220,9 +313,27 @@ impl<D: Disk> Rounds<D> {
         })
     }
 
+    /// Before a sync: the groups with a writer who does not wait for it, which are in the log.
+    pub(super) fn logged_groups(&self) -> impl Iterator<Item = (AtomicKey, GroupNews)> + '_ {
+        let logged = self.ended.iter();
+        let logged = logged.filter(|ended| ended.durability == Durability::Logged);
+        logged.filter_map(|ended| {
+            let last = ended.result.as_ref().ok()?.last()?;
+            Some((ended.key, GroupNews::Logged(last.lsn)))
+        })
+    }
+
+    /// Ends the round for groups: what became of each, to be told behind
+    /// [`publish`](Rounds::publish).
+    pub(super) fn end_groups(&mut self) -> impl Iterator<Item = (AtomicKey, GroupNews)> + '_ {
+        self.durable_group_count = 0;
+        let ended = self.ended.drain(..);
+        ended.map(|ended| (ended.key, GroupNews::Ended(ended.result)))
+    }
+
     /// Ends the round: what became of the records of each core that had some.
     pub(super) fn publish(&mut self) -> impl Iterator<Item = (CoreId, Settled)> + '_ {
-        assert!(self.batch.is_none(), "a round ends between batches");
+        self.assert_fed();
         self.synced_count = 0;
         let durable = self.writer.durable();
         (0..).zip(&mut self.cores).filter_map(move |(core, round)| {
@@ -236,6 +347,9 @@ impl<D: Disk> Rounds<D> {
     }
 
     fn refuse_batch(&mut self, refusal: Refusal) {
+        if let Some(group) = self.group.take() {
+            self.end_group(&group, Err(refusal));
+        }
         if let Some(fed) = self.batch.take() {
             self.refuse(fed.core, refusal);
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::{
     api::Element,
     id::{CoreId, Id},
-    op::{Chosen, Condition, Expires, Op, Outcome, Refusal},
+    op::{AtomicFailure, AtomicOp, Chosen, Condition, Expires, Op, Outcome, Refusal},
 };
 
 /// Operations, in the order in which they were asked.
@@ -73,13 +73,7 @@ impl Run {
                 continue;
             };
             self.ids[*place] = Some(id.clone());
-            let op = Op::Put {
-                id,
-                document: document.clone(),
-                condition: Some(Box::new(Condition::absent())),
-                chosen: Chosen::ByServer,
-                expires: *expires,
-            };
+            let op = create(id, document.clone(), *expires);
             self.pending.push((*place, op));
         }
     }
@@ -130,6 +124,119 @@ impl Run {
         let outcomes = self.outcomes.into_iter();
         let outcomes = outcomes.map(|outcome| outcome.expect("every core has answered"));
         (self.ids, outcomes.collect())
+    }
+}
+
+/// Operations that take effect together: all of them leave at once, and again when an id that
+/// the server chose for a document turned out to be in use.
+pub struct AtomicRun {
+    elements: Vec<Element>,
+    /// What must hold of the documents that are read.
+    guards: Vec<Option<Box<Condition>>>,
+    /// The ids as far as they are known.
+    ids: Vec<Option<Id>>,
+    /// The places of the operations as they leave: documents that get an id from the server come
+    /// last, so that none gets an id that the request names.
+    order: Vec<usize>,
+    taken_in_a_row: u32,
+}
+
+impl AtomicRun {
+    pub fn new(elements: Vec<Element>, guards: Vec<Option<Box<Condition>>>) -> AtomicRun {
+        let is_create = |place: &usize| matches!(elements[*place], Element::Create { .. });
+        let (creates, mut order): (Vec<_>, Vec<_>) = (0..elements.len()).partition(is_create);
+        order.extend(creates);
+        let id_of = |element: &Element| match element {
+            Element::Run(op) => Some(op.id().clone()),
+            Element::Create { .. } => None,
+        };
+        AtomicRun {
+            ids: elements.iter().map(id_of).collect(),
+            elements,
+            guards,
+            order,
+            taken_in_a_row: 0,
+        }
+    }
+
+    /// How many ids the operations need from the server.
+    pub fn ids_needed(&self) -> usize {
+        let elements = self.elements.iter();
+        elements
+            .filter(|element| matches!(element, Element::Create { .. }))
+            .count()
+    }
+
+    /// How many ids in a row turned out to be in use.
+    pub fn taken_in_a_row(&self) -> u32 {
+        self.taken_in_a_row
+    }
+
+    /// The operations, whose documents without an id get these.
+    ///
+    /// # Errors
+    /// When there are fewer than needed, none are left.
+    pub fn begin(&mut self, ids: Vec<i64>) -> Result<Vec<AtomicOp>, AtomicFailure> {
+        let mut given = ids.into_iter().map(Id::Integer);
+        let mut ops = Vec::with_capacity(self.order.len());
+        for &place in &self.order {
+            let op = match &self.elements[place] {
+                Element::Run(op) => op.clone(),
+                Element::Create { document, expires } => {
+                    let id = given.next().ok_or(AtomicFailure {
+                        place: Some(place),
+                        outcome: Outcome::Refused(Refusal::IdsExhausted),
+                    })?;
+                    self.ids[place] = Some(id.clone());
+                    create(id, document.clone(), *expires)
+                }
+            };
+            let guard = self.guards[place].clone();
+            ops.push(AtomicOp { op, guard });
+        }
+        Ok(ops)
+    }
+
+    /// Takes in what came of the operations, in the order in which they left; `None`: other ids
+    /// are needed.
+    pub fn end(
+        &mut self,
+        result: Result<Vec<Outcome>, AtomicFailure>,
+    ) -> Option<Result<Vec<Outcome>, AtomicFailure>> {
+        match result {
+            Ok(outcomes) => {
+                let mut placed: Vec<_> = self.order.iter().zip(outcomes).collect();
+                placed.sort_unstable_by_key(|(place, _)| **place);
+                Some(Ok(placed.into_iter().map(|(_, outcome)| outcome).collect()))
+            }
+            Err(failure) => {
+                let place = failure.place.map(|place| self.order[place]);
+                let failed = place.map(|place| &self.elements[place]);
+                if let Some(Element::Create { .. }) = failed
+                    && failure.outcome == Outcome::ConditionFailed
+                {
+                    self.taken_in_a_row += 1;
+                    return None;
+                }
+                Some(Err(AtomicFailure { place, ..failure }))
+            }
+        }
+    }
+
+    /// The ids in the order asked; `None`: the server has not chosen one.
+    pub fn into_ids(self) -> Vec<Option<Id>> {
+        self.ids
+    }
+}
+
+/// A document that gets an id from the server, on the condition that it is new.
+fn create(id: Id, document: Bytes, expires: Expires) -> Op {
+    Op::Put {
+        id,
+        document,
+        condition: Some(Box::new(Condition::absent())),
+        chosen: Chosen::ByServer,
+        expires,
     }
 }
 

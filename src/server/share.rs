@@ -4,7 +4,7 @@
 use super::core::{Core, Waiter};
 use crate::{
     id::CoreId,
-    limits::{EDITS_WORK_BYTES_MAX, RESPONSE_BYTES_MAX},
+    limits::EDITS_WORK_BYTES_MAX,
     mesh::{Answer, CallId},
     op::{Durability, EditRefusal, Op, Outcome, Refusal},
 };
@@ -31,7 +31,7 @@ pub enum Asker {
 impl Share {
     /// Takes in an outcome; when it is the last, whom to tell what.
     pub fn finish_one(&mut self, index: usize, outcome: Outcome) -> Option<(Asker, Vec<Outcome>)> {
-        let outcome = within_bound(outcome, &mut self.document_bytes);
+        let outcome = outcome.within_bound(&mut self.document_bytes);
         let earlier = self.outcomes[index].replace(outcome);
         assert!(earlier.is_none(), "an operation has one outcome");
         self.missing -= 1;
@@ -80,18 +80,4 @@ impl Core {
             Asker::Peer(peer, call) => self.reply(peer, call, Answer::Outcomes(outcomes)),
         }
     }
-}
-
-/// Puts a refusal in place of a document that is too much beside `document_bytes` of others.
-pub fn within_bound(outcome: Outcome, document_bytes: &mut usize) -> Outcome {
-    let Outcome::Found { document, .. } = &outcome else {
-        return outcome;
-    };
-    let sum = *document_bytes + document.len();
-    // The first is shown whatever its size, as it is alone.
-    if sum > RESPONSE_BYTES_MAX && *document_bytes > 0 {
-        return Outcome::Refused(Refusal::ResponseFull);
-    }
-    *document_bytes = sum;
-    outcome
 }

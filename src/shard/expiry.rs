@@ -57,8 +57,9 @@ impl<W> Shard<W> {
         }
         let due = self.index.due(unix_ms).take(EXPIRY_SWEEP_MAX);
         let due = due.map(|entry| entry.key().to_id());
-        // A queued write decides over the others when it is settled.
-        let due: Vec<Id> = due.filter(|id| !self.is_queued(id)).collect();
+        // A queued write decides over the others when it is settled, as an atomic batch does.
+        let is_free = |id: &Id| !self.is_queued(id) && !self.parts.hold(id);
+        let due: Vec<Id> = due.filter(is_free).collect();
         let any = !due.is_empty();
         for id in due {
             self.remove_expired(id);

@@ -2,9 +2,10 @@
 //!
 //! A shard knows neither sockets nor files nor other cores. The server hands it
 //! operations and carries its encoded records to the log; the log's answer comes
-//! back through [`Shard::settle`], which is the only place that changes what
-//! readers see.
+//! back through [`Shard::settle`], or [`Shard::conclude`] for atomic batches; nothing else
+//! changes what readers see.
 
+mod atomic;
 mod census;
 mod entry;
 mod expiry;
@@ -16,6 +17,7 @@ mod queue;
 mod rules;
 mod slab;
 
+pub use atomic::{Conclusion, Prepared, Vote};
 pub use census::{Finding, Inquiry, Relocation};
 pub use ids::IdSource;
 pub use queue::{Batch, Place, Settled, Shard};

@@ -10,6 +10,8 @@
 //!   writer alone; all others see it once it is settled.
 //! - When the log refuses a record, every write queued behind it is refused as
 //!   well: each was judged on a state that will never be.
+//! - Operations on an id that an atomic batch holds are not judged before it is done with it;
+//!   [`atomic`](super::atomic) says how.
 //! - Nothing finds a document whose time has come; [`expiry`](super::expiry) says how it ends.
 
 use std::collections::VecDeque;
@@ -19,6 +21,7 @@ use hashbrown::HashMap;
 
 use super::{
     Rules,
+    atomic::Parts,
     entry::{Entry, NewEntry},
     expiry::{Sweep, system_unix_ms},
     index::Index,
@@ -36,28 +39,29 @@ use crate::{
 /// The documents of one core. `W` names who waits for an answer.
 pub struct Shard<W> {
     pub(super) index: Index,
-    queue: VecDeque<Queued<W>>,
+    pub(super) queue: VecDeque<Queued<W>>,
     /// For each id with a queued write, what the last of them leaves behind.
-    latest: HashMap<Id, Latest, fxhash::FxBuildHasher>,
+    pub(super) latest: HashMap<Id, Latest, fxhash::FxBuildHasher>,
     /// Encoded records that the log has not been given yet.
-    drafts: Vec<u8>,
-    draft_count: u32,
-    unsettled_bytes: usize,
+    pub(super) drafts: Vec<u8>,
+    pub(super) draft_count: u32,
+    pub(super) unsettled_bytes: usize,
     epoch: u32,
-    last_version: Version,
+    pub(super) last_version: Version,
     /// The last record of this shard that is settled, or a later one.
-    position: Lsn,
+    pub(super) position: Lsn,
     /// Every record up to this one is known to be on disk.
     durable: Lsn,
     /// How many of the drafts have a writer who wants to hear when they are in the log.
     draft_logged_count: u32,
     /// How many have one who wants to hear of it only when they are on disk.
     draft_synced_count: u32,
-    rules: Rules,
-    edit_work_bytes: u64,
+    pub(super) rules: Rules,
+    pub(super) edit_work_bytes: u64,
     /// Milliseconds since 1970; read for documents that expire alone.
-    clock: fn() -> u64,
+    pub(super) clock: fn() -> u64,
     pub(super) sweep: Sweep,
+    pub(super) parts: Parts<W>,
 }
 
 /// Records on their way from a shard to the log, in the order of their writes.
@@ -101,21 +105,21 @@ pub struct Settled {
 }
 
 /// What a queued write leaves behind, for the operations that come after it.
-struct Latest {
+pub(super) struct Latest {
     /// `None`: the document is deleted.
-    state: Option<Held>,
+    pub(super) state: Option<Held>,
     /// Queued writes of this id.
     writes: u32,
 }
 
 /// A document as a queued write leaves it.
-struct Held {
+pub(super) struct Held {
     version: Version,
     document: Bytes,
     expiry: Option<Expiry>,
 }
 
-enum Queued<W> {
+pub(super) enum Queued<W> {
     Write {
         id: Id,
         version: Version,
@@ -135,12 +139,12 @@ enum Queued<W> {
 }
 
 /// Who waits for a write, and for how much of it.
-struct Asked<W> {
+pub(super) struct Asked<W> {
     durability: Durability,
     waiter: W,
 }
 
-enum Change {
+pub(super) enum Change {
     Put {
         document: Bytes,
         created: bool,
@@ -176,6 +180,7 @@ impl<W> Shard<W> {
             edit_work_bytes: 0,
             clock: system_unix_ms,
             sweep: Sweep::default(),
+            parts: Parts::default(),
         }
     }
 
@@ -252,7 +257,7 @@ impl<W> Shard<W> {
     /// Bytes of writes that are on their way to disk.
     #[must_use]
     pub fn unsettled_bytes(&self) -> usize {
-        self.unsettled_bytes
+        self.unsettled_bytes + self.parts.bytes()
     }
 
     /// What all edits have cost together, in bytes that they went over.
@@ -269,6 +274,13 @@ impl<W> Shard<W> {
 
     /// As [`Shard::execute`]; a write is answered when `durability` says.
     pub fn execute_as(&mut self, op: Op, durability: Durability, waiter: W) -> Option<Outcome> {
+        if self.parts.hold(op.id()) {
+            if self.is_overloaded() && !matches!(op, Op::Get { .. }) {
+                return Some(Outcome::Refused(Refusal::Overloaded));
+            }
+            self.parts.defer(op, durability, waiter);
+            return None;
+        }
         let asked = Asked { durability, waiter };
         match op {
             Op::Get { id } => self.get(id, asked.waiter),
@@ -395,14 +407,25 @@ impl<W> Shard<W> {
             panic!("the log settled a record that it was not given");
         };
         self.unsettled_bytes -= change.bytes();
-        self.position = place.lsn;
-        match &change {
+        if !matches!(change, Change::Nothing { .. }) {
+            self.forget_latest(&id);
+        }
+        self.apply(&id, version, &change, place);
+        self.sweep.settled(version);
+        if let Some(waiter) = asked.waiter {
+            answer(waiter, change.outcome(version, place.lsn));
+        }
+    }
+
+    /// Makes a settled write part of the durable state.
+    pub(super) fn apply(&mut self, id: &Id, version: Version, change: &Change, place: Place) {
+        self.position = self.position.max(place.lsn);
+        match change {
             Change::Put {
                 document, expiry, ..
             } => {
-                self.forget_latest(&id);
                 self.index.put(&NewEntry {
-                    id: &id,
+                    id,
                     version,
                     location: place.location,
                     document,
@@ -410,17 +433,12 @@ impl<W> Shard<W> {
                 });
             }
             Change::Delete => {
-                self.forget_latest(&id);
                 assert!(
-                    self.index.remove(&id),
+                    self.index.remove(id),
                     "a removal is queued only for a document that exists"
                 );
             }
             Change::Nothing { .. } => {}
-        }
-        self.sweep.settled(version);
-        if let Some(waiter) = asked.waiter {
-            answer(waiter, change.outcome(version, place.lsn));
         }
     }
 
@@ -497,7 +515,7 @@ impl<W> Shard<W> {
     }
 
     /// What is durable of a document, as of `unix_ms`.
-    fn read_at(&self, id: &Id, unix_ms: u64) -> Outcome {
+    pub(super) fn read_at(&self, id: &Id, unix_ms: u64) -> Outcome {
         let Some(entry) = self.index.get(id) else {
             return Outcome::Missing;
         };
@@ -600,7 +618,7 @@ impl<W> Shard<W> {
     }
 
     fn is_overloaded(&self) -> bool {
-        self.unsettled_bytes > UNSETTLED_BYTES_MAX
+        self.unsettled_bytes() > UNSETTLED_BYTES_MAX
     }
 
     fn write(
@@ -683,7 +701,7 @@ impl<W> Shard<W> {
     }
 
     /// What an operation is judged on; removes the document first if its time has come.
-    fn current(&mut self, id: &Id) -> Current {
+    pub(super) fn current(&mut self, id: &Id) -> Current {
         let (found, unsettled) = match self.latest.get(id) {
             Some(latest) => {
                 let held = latest.state.as_ref();
@@ -759,6 +777,17 @@ impl<W> Shard<W> {
     }
 }
 
+impl Held {
+    /// What a read finds at `unix_ms`, before which it does not expire.
+    pub(super) fn found_at(&self, unix_ms: u64) -> Outcome {
+        Outcome::Found {
+            document: self.document.clone(),
+            version: self.version,
+            ttl: self.expiry.and_then(|expiry| expiry.left_at(unix_ms)),
+        }
+    }
+}
+
 impl Change {
     fn bytes(&self) -> usize {
         match self {
@@ -768,7 +797,7 @@ impl Change {
     }
 
     /// What its writer is answered when its record is number `position`.
-    fn outcome(&self, version: Version, position: Lsn) -> Outcome {
+    pub(super) fn outcome(&self, version: Version, position: Lsn) -> Outcome {
         match self {
             Change::Put {
                 created,
@@ -796,14 +825,14 @@ impl Change {
 }
 
 /// The latest state of a document, queued writes included.
-struct Current {
+pub(super) struct Current {
     version: Option<Version>,
     expiry: Option<Expiry>,
     unsettled: Unsettled,
 }
 
 /// Whether a state rests on writes that are still queued.
-enum Unsettled {
+pub(super) enum Unsettled {
     Yes,
     No,
 }
@@ -826,7 +855,7 @@ fn found(entry: Entry<'_>, ttl: Option<Ttl>) -> Outcome {
     }
 }
 
-fn holds(condition: Option<&Condition>, current: Option<Version>) -> bool {
+pub(super) fn holds(condition: Option<&Condition>, current: Option<Version>) -> bool {
     condition.is_none_or(|condition| condition.holds(current))
 }
 

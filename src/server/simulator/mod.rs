@@ -2,7 +2,7 @@
 //! and recovery as they ship, over a disk that loses power.
 //!
 //! A run is a sequence of steps chosen by a seed: a client asks something of a
-//! shard, a batch or its settlement crosses between cores, the log appends,
+//! shard or has several shards do things together, a batch or its settlement crosses between cores, the log appends,
 //! rolls, begins or ends a sync, a sector reaches the disk early, the disk fills
 //! up or fails, the server is killed or loses power at any of these points,
 //! recovers (perhaps with another number of cores) and goes on. Time passes, documents
@@ -12,6 +12,7 @@
 //! A failing run prints its seed; `OXDAAS_TEST_SEED` repeats it and
 //! `OXDAAS_TEST_ROUNDS` runs as many thousands.
 
+mod atomics;
 mod compaction;
 mod model;
 mod world;

@@ -251,8 +251,33 @@ impl Model {
         }
     }
 
+    /// Holds an answer against what its document was earlier; it changed nothing then.
+    pub(super) fn answer_on(
+        &mut self,
+        stored: Option<Stored>,
+        op: &Op,
+        outcome: &Outcome,
+        staged: Staged,
+        asked_at_ms: u64,
+    ) {
+        let id = op.id();
+        let now = self.put_back(id, stored.clone());
+        self.answer(op, outcome, staged, asked_at_ms);
+        let version = stored.map(|stored| stored.version);
+        let after = self.put_back(id, now).map(|stored| stored.version);
+        assert!(after.is_none() || after == version, "{op:?}: {outcome:?}");
+    }
+
+    /// Makes a document what it was, and returns what it is.
+    fn put_back(&mut self, id: &Id, stored: Option<Stored>) -> Option<Stored> {
+        match stored {
+            Some(stored) => self.documents.insert(id.clone(), stored),
+            None => self.documents.remove(id),
+        }
+    }
+
     /// Ends the document if its time has come; that somebody was told so is in the log then.
-    fn expire(&mut self, id: &Id, staged: Staged, asked_at_ms: u64) {
+    pub(super) fn expire(&mut self, id: &Id, staged: Staged, asked_at_ms: u64) {
         let has_come = |stored: &&Stored| {
             let expiry = stored.expiry;
             expiry.is_some_and(|expiry| expiry.has_come_at(asked_at_ms))
@@ -268,7 +293,7 @@ impl Model {
         }
     }
 
-    fn refuse(&mut self, op: &Op, refusal: Refusal, staged: Staged) {
+    pub(super) fn refuse(&mut self, op: &Op, refusal: Refusal, staged: Staged) {
         match refusal {
             Refusal::DiskFull => {
                 assert!(staged.full, "{op:?}: the disk has room");
@@ -283,6 +308,7 @@ impl Model {
             Refusal::Overloaded
             | Refusal::IdsExhausted
             | Refusal::ResponseFull
+            | Refusal::AtomicTooLarge
             | Refusal::Edit(_) => panic!("{op:?}: {refusal:?}"),
         }
         assert!(!matches!(op, Op::Get { .. }), "reads are never refused");

@@ -1,7 +1,7 @@
 //! The server's parts, wired as its tasks wire them, one step at a time.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     mem,
     sync::Arc,
 };
@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    atomics::{Atomics, ToCoordinator},
     compaction::Compaction,
     model::{Change, Keeps, Model, Staged, Stored, counter_id, state},
     set_unix_ms, unix_ms,
@@ -22,11 +23,14 @@ use crate::{
         SyncTarget, Verdict, Writer, memory::MemoryDisk, recover, scan_segment, testing::Random,
     },
     op::{
-        Chosen, Condition, Durability, Edit, Expires, Expiry, Increment, Match, Op, Outcome,
-        Pointer, Shows, Ttl, Version,
+        AtomicKey, AtomicOp, Chosen, Condition, Durability, Edit, Expires, Expiry, Increment,
+        Match, Op, Outcome, Pointer, Shows, Ttl, Version,
     },
-    server::rounds::{Appended, Rounds},
-    shard::{Batch, Finding, IdSource, Inquiry, Rules, Settled, Shard},
+    server::{
+        coordinator::Coordinator,
+        rounds::{Appended, Group, GroupNews, Rounds},
+    },
+    shard::{Batch, Conclusion, Finding, IdSource, Inquiry, Rules, Settled, Shard},
 };
 
 const SEGMENT_BYTES: u64 = 4096;
@@ -45,23 +49,26 @@ pub(super) struct World {
     pub(super) random: Random,
     weights: Weights,
     fsync: Fsync,
-    model: Model,
+    pub(super) model: Model,
+    pub(super) atomics: Atomics,
     /// What was sent, by waiter.
-    sent: Vec<Op>,
+    pub(super) sent: Vec<Op>,
+    /// Which of them have no answer yet.
+    pub(super) unanswered: BTreeSet<usize>,
     made: u32,
     /// What was asked of each, by waiter.
     durabilities: Vec<Durability>,
     /// When each was asked, by waiter.
-    asked_at_ms: Vec<u64>,
+    pub(super) asked_at_ms: Vec<u64>,
     /// A write whose writer asked for it was told to be on disk at this position.
-    told_synced: Lsn,
+    pub(super) told_synced: Lsn,
     /// Versions that writes were told to have made, and the positions that they were told.
-    positions: Vec<(Id, Version, Lsn)>,
+    pub(super) positions: Vec<(Id, Version, Lsn)>,
     /// Creations whose chosen id was in use, to be tried with the next one.
     taken_ids: Vec<Waiter>,
     /// Every record that the log ever took, less those that a crash took back;
     /// compaction drops none of these.
-    history: Vec<Change>,
+    pub(super) history: Vec<Change>,
     pub(super) server: Server,
 }
 
@@ -82,11 +89,16 @@ pub(super) struct Server {
     pub(super) rounds: Rounds<MemoryDisk>,
     pub(super) task: Task,
     /// Batches that the task has taken and not appended.
-    taken: VecDeque<(CoreId, Batch)>,
+    taken: VecDeque<Submitted>,
+    /// Groups of records that the task has not taken.
+    pub(super) groups: VecDeque<Group>,
+    pub(super) coordinator: Coordinator<usize>,
+    /// What the log has to tell of groups.
+    pub(super) news: Vec<(AtomicKey, GroupNews)>,
     /// The sync of `everysec`, beside the task.
     pub(super) interval_sync: Option<SyncUnderWay>,
     spare: Option<SpareJob<MemoryDisk>>,
-    staged: Staged,
+    pub(super) staged: Staged,
     /// Every record up to this one was published to its owner.
     pub(super) published: Lsn,
     pub(super) compaction: Compaction,
@@ -96,8 +108,9 @@ pub(super) struct Server {
 }
 
 pub(super) struct Core {
-    shard: Shard<Waiter>,
+    pub(super) shard: Shard<Waiter>,
     to_log: VecDeque<Batch>,
+    pub(super) to_coordinator: VecDeque<ToCoordinator>,
     /// In the order in which the core's loop takes them.
     pub(super) from_log: VecDeque<FromLog>,
 }
@@ -105,6 +118,14 @@ pub(super) struct Core {
 pub(super) enum FromLog {
     Settled(Settled),
     Inquiry(Inquiry),
+    Prepare(AtomicKey, Vec<AtomicOp>),
+    Conclude(AtomicKey, Conclusion),
+}
+
+/// What the log task has taken.
+enum Submitted {
+    Batch(CoreId, Batch),
+    Group(Group),
 }
 
 /// Where the log task is.
@@ -137,7 +158,9 @@ impl World {
             weights,
             fsync,
             model: Model::default(),
+            atomics: Atomics::default(),
             sent: Vec::new(),
+            unanswered: BTreeSet::new(),
             durabilities: Vec::new(),
             asked_at_ms: Vec::new(),
             told_synced: Lsn::NONE,
@@ -163,7 +186,8 @@ impl World {
             return self.stage_a_fault();
         }
         match self.random.below(92 + self.weights.compaction) {
-            0..36 => self.ask(),
+            0..30 => self.ask(),
+            30..36 => self.atomic_step(),
             36..52 => self.send_batch(),
             52..68 => self.log_step(),
             68..82 => self.deliver(),
@@ -192,12 +216,23 @@ impl World {
         if self.random.below(8) == 0 {
             return self.ask_counter();
         }
+        match self.random.below(10) {
+            0..8 => {
+                let op = self.op();
+                self.execute(op, 0);
+            }
+            _ => self.create(self.sent.len(), 0),
+        }
+    }
+
+    /// An operation on one of a few documents.
+    pub(super) fn op(&mut self) -> Op {
         let id = match self.random.below(8) {
             n @ 0..6 => Id::Integer(i64::from(n)),
             6 => Id::Name("name".into()),
             _ => Id::Integer(1 << 32),
         };
-        let op = match self.random.below(10) {
+        match self.random.below(8) {
             0..3 => Op::Get { id },
             3..6 => {
                 let document = match self.model.document(&id) {
@@ -213,18 +248,21 @@ impl World {
                     expires: self.expires(),
                 }
             }
-            6..8 => {
+            _ => {
                 let condition = self.condition(&id);
                 Op::Delete { id, condition }
             }
-            _ => return self.create(self.sent.len(), 0),
-        };
-        self.execute(op, 0);
+        }
     }
 
     fn ask_counter(&mut self) {
+        let op = self.counter_op();
+        self.execute(op, 0);
+    }
+
+    pub(super) fn counter_op(&mut self) -> Op {
         let id = counter_id();
-        let op = match self.random.below(8) {
+        match self.random.below(8) {
             0 => Op::Get { id },
             1 => Op::Delete {
                 id,
@@ -244,8 +282,7 @@ impl World {
                     shows: Shows::Answer,
                 }
             }
-        };
-        self.execute(op, 0);
+        }
     }
 
     /// Goes on with creations, as the server does once all answers of a turn are given.
@@ -273,29 +310,36 @@ impl World {
         self.execute(op, taken_in_a_row);
     }
 
-    fn execute(&mut self, op: Op, taken_in_a_row: u32) {
+    pub(super) fn execute(&mut self, op: Op, taken_in_a_row: u32) {
         self.model.send(&op);
         let cores = u16::try_from(self.server.cores.len()).expect("few");
         let owner = CoreId::owner(op.id().placement(), cores);
         let waiter = (self.sent.len(), taken_in_a_row);
         self.sent.push(op.clone());
+        self.unanswered.insert(waiter.0);
         let durability = match self.random.below(4) {
             0 => Durability::Synced,
             _ => Durability::AsConfigured,
         };
         self.durabilities.push(durability);
         self.asked_at_ms.push(unix_ms());
+        self.atomics.note_if_held(op.id(), waiter.0);
         let shard = &mut self.server.cores[owner.index()].shard;
         if let Some(outcome) = shard.execute_as(op, durability, waiter) {
             self.answer(waiter, &outcome);
         }
     }
 
-    fn answer(&mut self, (number, taken_in_a_row): Waiter, outcome: &Outcome) {
+    pub(super) fn answer(&mut self, (number, taken_in_a_row): Waiter, outcome: &Outcome) {
         let op = self.sent[number].clone();
         let asked_at_ms = self.asked_at_ms[number];
         let staged = self.server.staged;
-        self.model.answer(&op, outcome, staged, asked_at_ms);
+        self.unanswered.remove(&number);
+        let model = &mut self.model;
+        match self.atomics.state_of(number, &op) {
+            None => model.answer(&op, outcome, staged, asked_at_ms),
+            Some(stored) => model.answer_on(stored, &op, outcome, staged, asked_at_ms),
+        }
         if let Some(position) = outcome.position() {
             if self.durabilities[number] == Durability::Synced {
                 self.told_synced = self.told_synced.max(position);
@@ -341,7 +385,7 @@ impl World {
         self.server.cores[core].shard.sweep(unix_ms());
     }
 
-    fn condition(&mut self, id: &Id) -> Option<Box<Condition>> {
+    pub(super) fn condition(&mut self, id: &Id) -> Option<Box<Condition>> {
         let current = self.model.version(id).unwrap_or(Version(0));
         let condition = match self.random.below(6) {
             0 => Condition::absent(),
@@ -358,7 +402,7 @@ impl World {
         Some(Box::new(condition))
     }
 
-    fn some_core(&mut self) -> usize {
+    pub(super) fn some_core(&mut self) -> usize {
         let cores = u32::try_from(self.server.cores.len()).expect("few");
         usize::try_from(self.random.below(cores)).expect("few")
     }
@@ -382,6 +426,14 @@ impl World {
                 let finding = core.shard.look_up(inquiry);
                 return self.server.findings.push((number, finding));
             }
+            Some(FromLog::Prepare(key, ops)) => {
+                self.atomics.hold(&ops);
+                core.shard.prepare(key, ops, (index_of(key), 0));
+                return self.cast_votes(number);
+            }
+            Some(FromLog::Conclude(key, conclusion)) => {
+                return self.conclude(number, key, conclusion);
+            }
         };
         let mut answers = Vec::new();
         core.shard
@@ -390,6 +442,7 @@ impl World {
             self.answer(waiter, &outcome);
         }
         self.create_again();
+        self.cast_votes(number);
     }
 
     fn log_step(&mut self) {
@@ -400,9 +453,12 @@ impl World {
                     let count = self.random.below(3);
                     for _ in 0..count {
                         let batch = queues.to_log.pop_front();
-                        server
-                            .taken
-                            .extend(batch.map(|batch| (CoreId(core), batch)));
+                        let batch = batch.map(|batch| Submitted::Batch(CoreId(core), batch));
+                        server.taken.extend(batch);
+                    }
+                    if self.random.coin() {
+                        let group = server.groups.pop_front().map(Submitted::Group);
+                        server.taken.extend(group);
                     }
                 }
                 Task::Appending
@@ -410,8 +466,12 @@ impl World {
             Task::Appending => match server.append(&mut self.history) {
                 Appended::NeedsRoll(bytes, room) => Task::Rolling(bytes, room),
                 Appended::Whole => match server.taken.pop_front() {
-                    Some((core, batch)) => {
+                    Some(Submitted::Batch(core, batch)) => {
                         server.rounds.begin_batch(core, batch);
+                        Task::Appending
+                    }
+                    Some(Submitted::Group(group)) => {
+                        server.rounds.begin_group(group);
                         Task::Appending
                     }
                     None => server.end_round(self.fsync, &mut self.random),
@@ -440,6 +500,7 @@ impl World {
                 Task::Taking
             }
         };
+        self.hear_news();
     }
 
     fn interval_step(&mut self) {
@@ -489,9 +550,11 @@ impl World {
         self.server.disk.faults().free_bytes = u64::MAX;
         loop {
             let mut idle = matches!(self.server.task, Task::Taking) && self.server.taken.is_empty();
+            idle &= self.server.groups.is_empty();
             for core in &mut self.server.cores {
                 core.to_log.extend(core.shard.take_batch());
                 idle &= core.to_log.is_empty() && core.from_log.is_empty();
+                idle &= core.to_coordinator.is_empty();
             }
             if idle {
                 break;
@@ -499,8 +562,10 @@ impl World {
             self.log_step();
             for _ in 0..3 {
                 self.deliver();
+                self.deliver_to_coordinator();
             }
         }
+        self.atomics.check_all_are_answered();
         let server = &mut self.server;
         if server.interval_sync.is_some() {
             server.finish_interval_sync();
@@ -564,6 +629,7 @@ impl World {
             let lsn = record.expect("what was told is in the log").lsn;
             assert!(lsn <= position, "{id:?} was told {position}, it is {lsn}");
         }
+        self.atomics.check_groups(&self.history, last);
         self.history.retain(|change| change.lsn <= last);
         for change in &found {
             let at = self.history.binary_search_by_key(&change.lsn, |c| c.lsn);
@@ -588,6 +654,8 @@ impl World {
         };
         self.taken_ids.clear();
         self.model.restart(&self.history, keeps);
+        self.atomics = Atomics::default();
+        self.unanswered.clear();
         self.server = server;
         self.check_reads();
     }
@@ -651,6 +719,7 @@ impl Server {
             Core {
                 shard,
                 to_log: VecDeque::new(),
+                to_coordinator: VecDeque::new(),
                 from_log: VecDeque::new(),
             }
         });
@@ -660,6 +729,9 @@ impl Server {
             rounds: Rounds::new(writer, cores),
             task: Task::Taking,
             taken: VecDeque::new(),
+            groups: VecDeque::new(),
+            coordinator: Coordinator::new(cores),
+            news: Vec::new(),
             interval_sync: None,
             spare: None,
             staged: Staged::default(),
@@ -681,6 +753,7 @@ impl Server {
                 let settled = FromLog::Settled(settled);
                 self.cores[core.index()].from_log.push_back(settled);
             }
+            self.news.extend(self.rounds.logged_groups());
             match self.rounds.begin_sync() {
                 None => {}
                 Some(Ok(target)) => {
@@ -701,6 +774,7 @@ impl Server {
             let settled = FromLog::Settled(settled);
             self.cores[core.index()].from_log.push_back(settled);
         }
+        self.news.extend(self.rounds.end_groups());
         self.published = self.rounds.writer().appended();
     }
 
@@ -775,6 +849,10 @@ impl SyncUnderWay {
         self.done
             .unwrap_or_else(|| disk.sync(&self.target.file).is_ok())
     }
+}
+
+pub(super) fn index_of(key: AtomicKey) -> usize {
+    usize::try_from(key.0).expect("few")
 }
 
 /// The records of a disk, marks left out.
