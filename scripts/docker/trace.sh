@@ -21,7 +21,7 @@ binary=
 # before the server runs (runc 1.1 and later, crun); and what a trace does not count,
 # because it does not return, or which ends a process that panics.
 engine_calls="capget capset chdir close_range epoll_create1 epoll_ctl epoll_pwait execve faccessat2 fchdir
-    fchown fcntl fstatfs futex getdents64 getpid getppid newfstatat openat openat2 pipe2 prctl read
+    fchown fcntl fstat fstatfs futex getcwd getdents64 getpid getppid newfstatat openat openat2 pipe2 prctl read
     readlinkat sched_yield setgid setgroups setuid statx umask write"
 end_calls="exit exit_group gettid restart_syscall rt_sigaction rt_sigprocmask tgkill"
 
