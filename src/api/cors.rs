@@ -5,7 +5,7 @@
 
 use crate::{
     access::Origin,
-    http::{Cors, Field, Fields},
+    http::{Cors, CorsFields, Field, Fields},
 };
 
 /// Fields of a response that a page sees beside those that it always does.
@@ -40,10 +40,7 @@ impl CorsRules {
                 "Access-Control-Allow-Origin: {origin}\r\n\
                  Access-Control-Expose-Headers: {EXPOSED}\r\n{vary}"
             );
-            (
-                origin.clone(),
-                Cors::Allowed(Box::leak(lines.into_boxed_str())),
-            )
+            (origin.clone(), Cors::Allowed(CorsFields::keep(&lines)))
         });
         let origins: Vec<_> = rules.collect();
         (!origins.is_empty()).then_some(CorsRules { origins })

@@ -29,6 +29,6 @@ pub use etag::{EntityTag, EntityTags, EtagError};
 pub use fault::{Fault, FaultCode};
 pub use fields::{Field, Fields};
 pub use head::{Method, Persistence, Version};
-pub use response::{CONTINUE, Cors, MediaType, ResponseHead, Transfer, write_head};
+pub use response::{CONTINUE, Cors, CorsFields, MediaType, ResponseHead, Transfer, write_head};
 pub use status::Status;
 pub use target::{DecodeError, QueryPairs, decode_segment, query_pairs};

@@ -4,9 +4,12 @@
 //! prebuilt pieces, without an allocation of its own. No value can break out
 //! of its line.
 
+use std::sync::OnceLock;
+
 use super::etag::write_etag;
 use super::grammar::is_token;
 use super::{Coding, DateField, Persistence, Status};
+use crate::limits::CORS_ORIGINS_MAX;
 use crate::op::{Lsn, Ttl, Version};
 
 /// The interim response that lets a client send its body (RFC 9110, section 15.2.1).
@@ -51,8 +54,37 @@ pub enum Cors {
     Off,
     /// Nothing; pages of other origins may see theirs.
     Refused,
-    /// It and some of its fields, as these lines say, each with its CRLF.
-    Allowed(&'static str),
+    /// It and some of its fields, as these say.
+    Allowed(CorsFields),
+}
+
+/// The fields of responses to pages of one origin, each with its CRLF: written once, kept as long
+/// as the process, and named by one byte, since each request in flight has such a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CorsFields(u8);
+
+static CORS_FIELDS: [OnceLock<String>; CORS_ORIGINS_MAX] =
+    [const { OnceLock::new() }; CORS_ORIGINS_MAX];
+
+const _: () = assert!(CORS_ORIGINS_MAX <= 1 << u8::BITS);
+
+impl CorsFields {
+    /// Keeps `lines`; what was kept before has its name already.
+    ///
+    /// # Panics
+    /// If the process has kept [`CORS_ORIGINS_MAX`] others.
+    #[must_use]
+    pub fn keep(lines: &str) -> CorsFields {
+        let mut kept = CORS_FIELDS.iter();
+        let place = kept.position(|kept| kept.get_or_init(|| lines.to_owned()) == lines);
+        let place = place.expect("a process has one set of origins, which is bounded");
+        CorsFields(u8::try_from(place).expect("asserted above"))
+    }
+
+    fn lines(self) -> &'static str {
+        let kept = CORS_FIELDS[usize::from(self.0)].get();
+        kept.expect("named when they were kept")
+    }
 }
 
 /// What goes before the body of a response.
@@ -190,7 +222,7 @@ pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
     match head.cors {
         Cors::Off => {}
         Cors::Refused => out.extend_from_slice(b"Vary: Origin\r\n"),
-        Cors::Allowed(lines) => out.extend_from_slice(lines.as_bytes()),
+        Cors::Allowed(fields) => out.extend_from_slice(fields.lines().as_bytes()),
     }
     out.extend_from_slice(match head.persistence {
         Persistence::KeepAlive => b"\r\n",

@@ -64,7 +64,7 @@ impl Addresses {
         *count -= 1;
         if *count == 0 {
             counts.remove(&origin);
-            if counts.len() < counts.capacity() / 4 {
+            if counts.len() <= counts.capacity() / 4 {
                 counts.shrink_to_fit();
             }
         }

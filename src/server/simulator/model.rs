@@ -101,6 +101,9 @@ pub(super) struct Model {
     /// Each id that the server chose, with the version that its document had then.
     handed_out: BTreeMap<Id, Version>,
     acknowledged: Vec<Acknowledged>,
+    /// Documents that ended by the clock alone, while the log took nothing: a read that was asked
+    /// in time may still find them, behind one that was asked later and did not wait.
+    ended_by_clock: BTreeMap<Id, Stored>,
     /// Documents of puts that were refused before they reached the log.
     never_written: BTreeSet<Bytes>,
     /// Every document that was ever sent, with its id and how often. Only what is
@@ -145,6 +148,7 @@ impl Model {
             return;
         }
         match (op, before) {
+            (Op::Get { id }, None) if self.ended_behind(id, outcome, asked_at_ms) => {}
             (Op::Get { .. } | Op::Delete { .. }, None) => {
                 assert_eq!(*outcome, Outcome::Missing, "{op:?}");
             }
@@ -288,9 +292,26 @@ impl Model {
                 let version = stored.version;
                 self.acknowledged
                     .push(Acknowledged::Delete(id.clone(), version));
+            } else {
+                self.ended_by_clock.insert(id.clone(), stored.clone());
             }
             self.documents.remove(id);
         }
+    }
+
+    /// Whether `outcome` is what a read that was asked at `asked_at_ms` found of a document that
+    /// has ended by the clock since, and was not written anew.
+    fn ended_behind(&self, id: &Id, outcome: &Outcome, asked_at_ms: u64) -> bool {
+        let Some(stored) = self.ended_by_clock.get(id) else {
+            return false;
+        };
+        let left = stored.expiry.and_then(|expiry| expiry.left_at(asked_at_ms));
+        let found = Outcome::Found {
+            document: stored.document.clone(),
+            version: stored.version,
+            ttl: left,
+        };
+        left.is_some() && self.highest.get(id) == Some(&stored.version) && *outcome == found
     }
 
     pub(super) fn refuse(&mut self, op: &Op, refusal: Refusal, staged: Staged) {
