@@ -5,7 +5,6 @@
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
     process::ExitCode,
 };
 
@@ -34,7 +33,7 @@ enum Illness {
 
 /// Asks the server for /healthz; 0: it answers, 1: it does not, and why.
 pub fn healthcheck(args: &ServeArgs) -> ExitCode {
-    match ask(args.data_dir()) {
+    match ask(args) {
         Ok(url) => {
             println!("{url} answers");
             ExitCode::SUCCESS
@@ -47,7 +46,8 @@ pub fn healthcheck(args: &ServeArgs) -> ExitCode {
 }
 
 /// Where the server answers.
-fn ask(data_dir: &Path) -> Result<String, Illness> {
+fn ask(args: &ServeArgs) -> Result<String, Illness> {
+    let data_dir = args.data_dir();
     let path = data_dir.display().to_string();
     let address = match holder(data_dir) {
         Ok(Holder::Process {
@@ -62,7 +62,9 @@ fn ask(data_dir: &Path) -> Result<String, Illness> {
     let url = format!("http://{}", reachable(&address));
     let client = Client::new(&ClientArgs::for_url(&url))?;
     let status = client.send(Method::Get, "/healthz", None)?.status();
-    if status == 200 {
+    // One that speaks TLS says so to who asks without; that it answers is what was asked.
+    let well = if args.speaks_tls() { 400 } else { 200 };
+    if status == well {
         Ok(url)
     } else {
         Err(Illness::Status { url, status })
