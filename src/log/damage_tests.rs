@@ -9,7 +9,7 @@ use super::{
     position::{Floors, Lsn, SegmentNumber, index},
     recovery::{RecoveryError, scan_all, survey},
     scan::Fault,
-    segment::{HeaderError, SegmentHeader},
+    segment::{Compacted, HeaderError, SegmentHeader},
     testing::{FIRST, append, closed_log, put, restart, sync, torn},
 };
 use crate::op::Version;
@@ -240,4 +240,53 @@ fn the_golden_segment_stays_readable() {
             }
         )
     );
+}
+
+/// The same of a compacted segment, with an expiry and a group; the other one follows it.
+const GOLDEN_COMPACTED: &[u8] = include_bytes!("../../tests/golden/compacted-v1.seg");
+
+#[test]
+fn the_golden_compacted_segment_stays_readable() {
+    let header = SegmentHeader::decode(GOLDEN_COMPACTED).expect("a header");
+    let expected = SegmentHeader {
+        number: FIRST,
+        first_lsn: Lsn(1),
+        floors: Floors::NONE,
+        bytes: u32::try_from(GOLDEN_COMPACTED.len()).expect("short"),
+        compacted: Some(Compacted {
+            through: SegmentNumber(2),
+            records: 3,
+            purged_through: Lsn(9),
+        }),
+    };
+    assert_eq!(header, expected);
+    assert_eq!(GOLDEN_COMPACTED[..64], header.encode());
+    let files = [(FIRST, GOLDEN_COMPACTED), (SegmentNumber(3), GOLDEN)];
+    let files = files.map(|(number, bytes)| (number, bytes.to_vec()));
+    let disk = MemoryDisk::with(&BTreeMap::from(files));
+    let mut seen = Vec::new();
+    let survey = survey(&disk).expect("reads");
+    let verdict = scan_all(&disk, &survey, &mut |record, at| {
+        if at.segment == FIRST {
+            let text = String::from_utf8_lossy(record.document);
+            seen.push(format!(
+                "{} {:?} {:?} {} v{} {} {text}",
+                record.lsn,
+                record.kind,
+                record.flags,
+                record.id.to_id(),
+                record.version.0,
+                record.expires_at_ms
+            ));
+        }
+    });
+    assert_eq!(
+        seen,
+        [
+            "2 Put Flags(5) 4 v2 1893456000000 {\"ttl\":true}",
+            "4 Put Flags(6) a v4 0 [1]",
+            "6 Delete Flags(0) \u{e9} v6 0 ",
+        ]
+    );
+    assert_eq!(verdict.expect("reads").records(), 3 + 4);
 }

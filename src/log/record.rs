@@ -10,7 +10,7 @@
 //! | 8 | 8 | log sequence number |
 //! | 16 | 8 | durable: every record up to this number was known to be synced when this one was appended |
 //! | 24 | 8 | document version |
-//! | 32 | 8 | expiry in milliseconds since 1970, 0 for never (reserved) |
+//! | 32 | 8 | expiry in milliseconds since 1970, 0 for never |
 //! | 40 | 1 | kind: 1 put, 2 delete, 3 mark |
 //! | 41 | 1 | id kind: 0 a 64-bit integer, 1 a name |
 //! | 42 | 1 | id length |
