@@ -117,6 +117,13 @@ impl Core {
                 .expect("records are sent to the core that runs the log");
             log.submit(peer, batch);
         }
+        if parcel.calls.len() > 1 {
+            self.shard
+                .warm(parcel.calls.iter().filter_map(|(_, ask)| match ask {
+                    Ask::Run(op, _) => Some(op.id()),
+                    _ => None,
+                }));
+        }
         for (call, ask) in parcel.calls {
             match ask {
                 Ask::Run(op, durability) => {

@@ -67,6 +67,21 @@ impl Index {
         Some(Entry(self.slab.bytes(*slot)))
     }
 
+    /// Has the processor load where the documents of `ids` lie, all at once: the loads of one
+    /// look-up wait for each other, those of several do not.
+    pub fn warm<'i>(&self, ids: impl Iterator<Item = &'i Id>) {
+        let mut loaded = 0;
+        for id in ids {
+            let placement = id.placement();
+            let table = &self.tables[table_of(placement)];
+            // One whose hash is like that of the id is nearly always its own.
+            if let Some(&slot) = table.iter_hash(bucket_hash(placement)).next() {
+                loaded ^= self.slab.bytes(slot)[0];
+            }
+        }
+        std::hint::black_box(loaded);
+    }
+
     /// The documents from `from` on, integers ascending, then names by their bytes.
     pub fn range<'i>(&'i self, from: Bound<&Id>) -> impl Iterator<Item = Entry<'i>> + use<'i> {
         let slots = self.order.range(from, &self.slab);

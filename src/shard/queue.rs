@@ -484,6 +484,11 @@ impl<W> Shard<W> {
         }
     }
 
+    /// Prepares for operations on `ids`, which come next; see [`Index::warm`].
+    pub fn warm<'i>(&self, ids: impl Iterator<Item = &'i Id>) {
+        self.index.warm(ids);
+    }
+
     fn get(&mut self, id: Id, waiter: W) -> Option<Outcome> {
         let asked_at_ms = if self.latest.contains_key(&id) {
             // What is on its way may have expired there.
