@@ -195,11 +195,11 @@ impl Ring {
     }
 
     /// Raises `alarm` each time [`Ring::wake`] was signalled, by a task of this executor.
-    pub fn raise_when_woken(&self, alarm: Rc<Alarm>) {
-        let wake = self
-            .wake
-            .try_clone()
-            .expect("there is room for one more descriptor");
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn raise_when_woken(&self, alarm: Rc<Alarm>) -> io::Result<()> {
+        let wake = self.wake.try_clone()?;
         glommio::spawn_local(async move {
             // SAFETY: the descriptor is open and belongs to nobody else.
             let wake = unsafe { BufferedFile::from_raw_fd(wake.into_raw_fd()) };
@@ -209,6 +209,7 @@ impl Ring {
             }
         })
         .detach();
+        Ok(())
     }
 
     /// Reports each connection that arrives at `listener`.

@@ -465,8 +465,8 @@ impl Launch {
         let alarm = Rc::new(Alarm::default());
         raise_every(TICK, Rc::clone(&alarm));
         let mesh = Mesh::join(self.builder, self.id, Rc::clone(&alarm)).await;
-        let ring = match Ring::new() {
-            Ok(ring) => ring,
+        let (ring, wake) = match open_ring(&alarm) {
+            Ok(opened) => opened,
             Err(error) => {
                 ready.tell(Err(error));
                 return false;
@@ -491,8 +491,7 @@ impl Launch {
                 )
             }
         };
-        ring.raise_when_woken(Rc::clone(&alarm));
-        ready.tell(ring.wake().try_clone_to_owned());
+        ready.tell(Ok(wake));
         let core = Core::new(Parts {
             id: self.id,
             config: self.config,
@@ -517,6 +516,14 @@ impl Launch {
             _ => true,
         }
     }
+}
+
+/// A core's ring, which raises `alarm` when it is woken, and the descriptor that wakes it.
+fn open_ring(alarm: &Rc<Alarm>) -> io::Result<(Ring, OwnedFd)> {
+    let ring = Ring::new()?;
+    ring.raise_when_woken(Rc::clone(alarm))?;
+    let wake = ring.wake().try_clone_to_owned()?;
+    Ok((ring, wake))
 }
 
 /// Raises `alarm` again and again, so that timeouts are seen also when nothing happens, and
