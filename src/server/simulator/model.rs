@@ -101,8 +101,8 @@ pub(super) struct Model {
     /// Each id that the server chose, with the version that its document had then.
     handed_out: BTreeMap<Id, Version>,
     acknowledged: Vec<Acknowledged>,
-    /// Documents that ended by the clock alone, while the log took nothing: a read that was asked
-    /// in time may still find them, behind one that was asked later and did not wait.
+    /// Documents that ended by the clock alone, while the log took nothing: a request that was
+    /// asked in time may still find them, behind one that was asked later and did not wait.
     ended_by_clock: BTreeMap<Id, Stored>,
     /// Documents of puts that were refused before they reached the log.
     never_written: BTreeSet<Bytes>,
@@ -135,20 +135,27 @@ impl Model {
             return self.refuse(op, *refusal, staged);
         }
         self.expire(op.id(), staged, asked_at_ms);
-        let before = self.documents.get(op.id()).cloned();
-        let version = before.as_ref().map(|stored| stored.version);
         let condition = match op {
             Op::Get { .. } => None,
             Op::Put { condition, .. }
             | Op::Edit { condition, .. }
             | Op::Delete { condition, .. } => condition.as_deref(),
         };
+        let before = self.documents.get(op.id()).cloned();
+        let before = before.or_else(|| {
+            let found_one = match outcome {
+                Outcome::Found { .. } => true,
+                Outcome::ConditionFailed => condition.is_some_and(|it| it.holds(None)),
+                _ => false,
+            };
+            found_one.then(|| self.ended_behind(op.id(), asked_at_ms))?
+        });
+        let version = before.as_ref().map(|stored| stored.version);
         if condition.is_some_and(|condition| !condition.holds(version)) {
             assert_eq!(*outcome, Outcome::ConditionFailed, "{op:?} on {before:?}");
             return;
         }
         match (op, before) {
-            (Op::Get { id }, None) if self.ended_behind(id, outcome, asked_at_ms) => {}
             (Op::Get { .. } | Op::Delete { .. }, None) => {
                 assert_eq!(*outcome, Outcome::Missing, "{op:?}");
             }
@@ -299,19 +306,13 @@ impl Model {
         }
     }
 
-    /// Whether `outcome` is what a read that was asked at `asked_at_ms` found of a document that
-    /// has ended by the clock since, and was not written anew.
-    fn ended_behind(&self, id: &Id, outcome: &Outcome, asked_at_ms: u64) -> bool {
-        let Some(stored) = self.ended_by_clock.get(id) else {
-            return false;
-        };
-        let left = stored.expiry.and_then(|expiry| expiry.left_at(asked_at_ms));
-        let found = Outcome::Found {
-            document: stored.document.clone(),
-            version: stored.version,
-            ttl: left,
-        };
-        left.is_some() && self.highest.get(id) == Some(&stored.version) && *outcome == found
+    /// What an operation that was asked at `asked_at_ms` may still find of a document that has
+    /// ended by the clock since, and was not written anew.
+    fn ended_behind(&self, id: &Id, asked_at_ms: u64) -> Option<Stored> {
+        let stored = self.ended_by_clock.get(id)?;
+        let is_in_time = stored.expiry?.left_at(asked_at_ms).is_some();
+        let is_last = self.highest.get(id) == Some(&stored.version);
+        (is_in_time && is_last).then(|| stored.clone())
     }
 
     pub(super) fn refuse(&mut self, op: &Op, refusal: Refusal, staged: Staged) {
