@@ -492,6 +492,69 @@ fn changes_of_a_batch_follow_one_another() {
     server.stop();
 }
 
+/// Counters on all cores, which batches and single requests change at the same time.
+const COUNTERS: usize = 6;
+/// What a single increment adds, so that a counter says how many there were of both kinds.
+const SINGLE: i64 = 1_000_000;
+
+#[test]
+fn what_others_write_between_the_vote_and_the_end_of_a_batch_is_not_lost_nor_half_of_it_read() {
+    let data = TempDir::new();
+    let server = serve(&data, 3);
+    let target = |n: usize| format!("/docs/counter-{n}");
+    let (writers, rounds) = (3, 60);
+    for n in 0..COUNTERS {
+        assert_eq!(server.connect().put(&target(n), "0").status, 201);
+    }
+    let running = AtomicUsize::new(2 * writers);
+    thread::scope(|scope| {
+        for _ in 0..writers {
+            let (running, mut client) = (&running, server.connect());
+            scope.spawn(move || {
+                let one = |n| format!(r#"{{"increment":{{"id":"counter-{n}"}}}}"#);
+                let ops: Vec<String> = (0..COUNTERS).map(one).collect();
+                for _ in 0..rounds {
+                    assert_eq!(ask(&mut client, &ops.join(",")).status, 200);
+                }
+                running.fetch_sub(1, Ordering::SeqCst);
+            });
+            let mut client = server.connect();
+            scope.spawn(move || {
+                let by = format!(r#"{{"by":{SINGLE}}}"#);
+                for n in (0..COUNTERS).cycle().take(COUNTERS * rounds) {
+                    let response = client.post(&format!("{}/increment", target(n)), &by);
+                    assert_eq!(response.status, 200, "{response:?}");
+                }
+                running.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+        // Single reads, one after the other: whoever has seen a batch in one document finds it
+        // in all that it reads after that.
+        for from in 0..2 {
+            let (running, mut client) = (&running, server.connect());
+            scope.spawn(move || {
+                let mut batches = 0;
+                for n in (0..COUNTERS).cycle().skip(from) {
+                    let read = client.get(&target(n)).text().to_owned();
+                    let seen = read.parse::<i64>().expect("a counter") % SINGLE;
+                    assert!(seen >= batches, "{seen} batches after {batches}");
+                    batches = seen;
+                    if running.load(Ordering::SeqCst) == 0 {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    let each = i64::try_from(writers * rounds).expect("few");
+    let expected = each * SINGLE + each;
+    for n in 0..COUNTERS {
+        let found = server.connect().get(&target(n)).text().to_owned();
+        assert_eq!(found, expected.to_string(), "counter {n}");
+    }
+    server.stop();
+}
+
 /// Accounts of the bank, on all cores.
 const ACCOUNTS: usize = 24;
 const AMOUNT: i64 = 1000;

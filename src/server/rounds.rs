@@ -372,3 +372,6 @@ fn drafts_bytes(bytes: usize) -> u32 {
     // A batch beyond 4 GiB is prepared in part; unsettled bytes are bounded far below.
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;
