@@ -154,15 +154,33 @@ fn each_way_to_store_takes_a_ttl_and_a_write_without_one_clears_it() {
             .post("/api", r#"{"id":"api","data":1,"ttl":99}"#)
             .status
             .to_string(),
+        client
+            .post("/api", {
+                let at_s = at.as_secs() + 99;
+                format!(r#"{{"id":"api-at","data":1,"expires_at":{at_s}.25}}"#)
+            })
+            .status
+            .to_string(),
         json(&client.post("/api", r#"{"data":1,"ttl":0.5e2}"#).body)["error"].to_string(),
         json(&client.post("/api", r#"{"data":1,"ttl":99}"#).body)["id"].to_string(),
         json(&client.post("/batch", batch).body)["results"][1]["id"].to_string(),
     ];
     assert_eq!(
         ids,
-        ["201", "201", "/docs/1", "200", "\"bad_request\"", "2", "3"]
+        [
+            "201",
+            "201",
+            "/docs/1",
+            "200",
+            "200",
+            "\"bad_request\"",
+            "2",
+            "3"
+        ]
     );
-    for id in ["put", "whole", "1", "api", "2", "3", "batch", "at"] {
+    for id in [
+        "put", "whole", "1", "api", "api-at", "2", "3", "batch", "at",
+    ] {
         let target = format!("/docs/{id}");
         let before = left(&client.get(&target));
         assert!(
@@ -333,6 +351,96 @@ fn nothing_finds_a_document_that_has_expired() {
         );
         server.stop();
     }
+}
+
+#[test]
+fn an_edit_keeps_when_its_document_ends_and_what_it_creates_has_no_end() {
+    let data = TempDir::new();
+    let server = serve(&data, 2);
+    let mut client = server.connect();
+    let merge = [("Content-Type", "application/merge-patch+json")];
+    let steps = [("Content-Type", "application/json-patch+json")];
+    let step = r#"[{"op":"replace","path":"/n","value":9}]"#;
+    let op = |id: &str, kind: &str, fields: &str| {
+        format!(r#"{{"ops":[{{"{kind}":{{"id":"{id}",{fields}}}}}]}}"#)
+    };
+    let atomic = |body: String| body.replace(r#"{"ops""#, r#"{"atomic":true,"ops""#);
+    type Edit<'a> = &'a dyn Fn(&mut Client, &str) -> Response;
+    let edits: [(&str, Edit<'_>); 7] = [
+        ("merged", &|client, target| {
+            client.request("PATCH", target, &merge, r#"{"a":1}"#)
+        }),
+        ("patched", &|client, target| {
+            client.request("PATCH", target, &steps, step)
+        }),
+        ("counted", &|client, target| {
+            client.post(&format!("{target}/increment"), r#"{"pointer":"/n"}"#)
+        }),
+        ("batch-merged", &|client, _| {
+            client.post("/batch", op("batch-merged", "patch", r#""merge":{"a":1}"#))
+        }),
+        ("batch-counted", &|client, _| {
+            let fields = r#""pointer":"/n""#;
+            client.post("/batch", op("batch-counted", "increment", fields))
+        }),
+        ("atomic-merged", &|client, _| {
+            let body = op("atomic-merged", "patch", r#""merge":{"a":1}"#);
+            client.post("/batch", atomic(body))
+        }),
+        ("atomic-counted", &|client, _| {
+            let body = op("atomic-counted", "increment", r#""pointer":"/n""#);
+            client.post("/batch", atomic(body))
+        }),
+    ];
+    for (id, edit) in edits {
+        let target = format!("/docs/{id}");
+        client.put(&format!("{target}?ttl=1000"), r#"{"n":1}"#);
+        assert_eq!(edit(&mut client, &target).status, 200, "{id}");
+    }
+    // None of them takes a time of its own.
+    let ttl = "/docs/merged?ttl=5";
+    assert_error_naming(&client.request("PATCH", ttl, &merge, "{}"), 400, &["ttl"]);
+    let ttl = "/docs/counted/increment";
+    let in_query = client.post(&format!("{ttl}?ttl=5"), r#"{"pointer":"/n"}"#);
+    assert_error_naming(&in_query, 400, &["ttl"]);
+    let in_body = client.post(ttl, r#"{"pointer":"/n","ttl":5}"#);
+    assert_error_naming(&in_body, 400, &["ttl"]);
+    for (kind, fields) in [
+        ("patch", r#""merge":{},"ttl":5"#),
+        ("increment", r#""pointer":"/n","ttl":5"#),
+    ] {
+        let refused = client.post("/batch", op("counted", kind, fields));
+        assert_error_naming(&refused, 400, &["ops[0]", "ttl"]);
+    }
+    // What was there before ended, and the new one has nothing of it.
+    for id in ["made", "made-by-merge"] {
+        let target = format!("/docs/{id}");
+        client.put(&format!("{target}?ttl=0.05"), "1");
+        await_end(&mut client, &target);
+    }
+    let made = client.post("/docs/made/increment", r#"{"default":0}"#);
+    assert_eq!(made.status, 201, "{made:?}");
+    let absent = [merge[0], ("If-None-Match", "*")];
+    let made = client.request("PATCH", "/docs/made-by-merge", &absent, "{}");
+    assert_eq!(made.status, 201, "{made:?}");
+    let check = |client: &mut Client| {
+        for (id, _) in edits {
+            let read = client.get(&format!("/docs/{id}"));
+            assert_ne!(read.text(), r#"{"n":1}"#, "{id}");
+            let left = left(&read);
+            let is_kept = left.is_some_and(|left| left > Duration::from_secs(800));
+            assert!(is_kept, "{id}: {left:?}");
+        }
+        for id in ["made", "made-by-merge"] {
+            let read = client.get(&format!("/docs/{id}"));
+            assert_eq!((read.status, left(&read)), (200, None), "{id}");
+        }
+    };
+    check(&mut client);
+    server.kill();
+    let server = serve(&data, 1);
+    check(&mut server.connect());
+    server.stop();
 }
 
 #[test]

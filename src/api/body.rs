@@ -128,11 +128,29 @@ pub(super) fn document(request: &Request<'_>) -> Result<Bytes, Problem> {
 
 /// Reads the body of `POST /api`, `{"id":..., "data":..., "ttl":...}`.
 ///
+/// Members without a meaning may stand beside these, because ExDaas took them; one that means
+/// something elsewhere is never passed over.
+///
 /// # Errors
 /// 400 names what is wrong with the body or its fields.
 pub(super) fn envelope(body: &[u8]) -> Result<Envelope, Problem> {
     let body = utf8(body).map_err(|error| Problem::bad_json(&error))?;
-    let [id, data, ttl] = pick(body, ["id", "data", "ttl"], "the body")?;
+    let names = [
+        "id",
+        "data",
+        "ttl",
+        "expires_at",
+        "if_match",
+        "if_none_match",
+    ];
+    let [id, data, ttl, expires_at, conditions @ ..] = pick(body, names, "the body")?;
+    if conditions.iter().any(Option::is_some) {
+        return Err(Problem::new(
+            Code::BadRequest,
+            "if_match and if_none_match have no place in the body here; send the headers \
+             If-Match and If-None-Match, or a put of POST /batch",
+        ));
+    }
     let id = id.map_or(Ok(None), json_id)?;
     let data = data.ok_or_else(|| {
         Problem::new(
@@ -141,7 +159,7 @@ pub(super) fn envelope(body: &[u8]) -> Result<Envelope, Problem> {
         )
     })?;
     let document = document_within(body, data)?;
-    let expires = json_expires([ttl, None])?;
+    let expires = json_expires([ttl, expires_at])?;
     Ok(Envelope {
         id,
         document,

@@ -1,7 +1,7 @@
 //! The ExDaas face: `/api`.
 
 use super::*;
-use crate::op::{Chosen, Condition, Expires};
+use crate::op::{Chosen, Condition, Expires, Expiry, Ttl};
 
 const MISSING: Outcome = Outcome::Missing;
 
@@ -89,6 +89,36 @@ fn a_post_without_an_id_leaves_it_to_the_server() {
 }
 
 #[test]
+fn an_envelope_says_when_its_document_ends_and_what_has_no_meaning_stands_beside_it() {
+    for (members, expires) in [
+        ("", Expires::Never),
+        (r#","ttl":null,"expires_at":null"#, Expires::Never),
+        (
+            r#","expires_at":2000000000.5"#,
+            Expires::At(Expiry::asked(2_000_000_000_500).expect("in bounds")),
+        ),
+        (
+            r#","ttl":1.5,"expires_at":null"#,
+            Expires::In(Ttl::asked(1_500).expect("in bounds")),
+        ),
+        (r#","cmd":{},"Ttl":1,"merge":1"#, Expires::Never),
+    ] {
+        let body = format!(r#"{{"id":1,"data":1{members}}}"#);
+        let plan = Ask("POST /api", &[], &body).plan();
+        assert!(
+            matches!(op(plan), Op::Put { expires: found, .. } if found == expires),
+            "{body}"
+        );
+        let body = format!(r#"{{"data":1{members}}}"#);
+        let plan = Ask("POST /api", &[], &body).plan();
+        assert!(
+            matches!(plan, Plan::Create { expires: found, .. } if found == expires),
+            "{body}"
+        );
+    }
+}
+
+#[test]
 fn a_condition_on_a_post_is_not_ignored() {
     let absent = &["If-None-Match: *"][..];
     let plan = Ask("POST /api", absent, r#"{"id":1,"data":1}"#).plan();
@@ -145,6 +175,26 @@ fn an_envelope_that_is_not_one_is_refused_by_name() {
             "control character",
         ),
         (r#"{"id":"\ud800","data":1}"#, "400 bad_id", "surrogate"),
+        (
+            r#"{"id":1,"data":1,"if_match":"*"}"#,
+            "400 bad_request",
+            "If-Match",
+        ),
+        (
+            r#"{"id":1,"data":1,"if_none_match":null}"#,
+            "400 bad_request",
+            "If-None-Match",
+        ),
+        (
+            r#"{"id":1,"data":1,"expires_at":0}"#,
+            "400 bad_request",
+            "expires_at is not a time",
+        ),
+        (
+            r#"{"id":1,"data":1,"expires_at":5,"ttl":5}"#,
+            "400 bad_request",
+            "side by side",
+        ),
         (r#"{"id":1,"data":01}"#, "400 bad_json", "at byte 16"),
         (r#"{"id":1,"data":1} x"#, "400 bad_json", "at byte 18"),
         (r#"{"id":1,"data":1,"x":tru}"#, "400 bad_json", "at byte 24"),
