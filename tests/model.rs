@@ -8,6 +8,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
 use support::{
     client::{Client, Response},
     json,
@@ -71,6 +72,19 @@ impl Model {
         self.documents
             .insert(id.to_owned(), Stored { document, tag });
     }
+}
+
+/// What must come of one operation of a batch.
+enum Becomes {
+    /// A document under an id that the server chooses.
+    Created(String),
+    /// The status, and what the document is then.
+    Stored(u16, String),
+    Gone,
+    /// A read finds this.
+    Shown(Option<String>),
+    /// Nothing of the batch takes effect, and this is its status.
+    Failed(u16),
 }
 
 struct Run {
@@ -177,7 +191,8 @@ impl Run {
             38..45 => self.patch(),
             45..50 => self.increment(),
             50..55 => self.delete(),
-            55..70 => self.put_conditionally(),
+            55..63 => self.put_conditionally(),
+            63..70 => self.batch(),
             70..75 => self.delete_conditionally(),
             75..82 => self.post(),
             82..90 => self.post_api(),
@@ -276,6 +291,164 @@ impl Run {
             "{id}: {response:?} is not {sum}"
         );
         self.model.store(&id, &sum, response.etag());
+    }
+
+    /// Operations that take effect together, on few documents and some of them on one, or not
+    /// at all because one fails.
+    fn batch(&mut self) {
+        // What each operation leaves behind for the next; a tag that is not known yet is empty.
+        let mut after = self.model.documents.clone();
+        let mut ops = Vec::new();
+        let mut expected = Vec::new();
+        for _ in 0..=self.random.below(5) {
+            let (id, _) = self.some_id();
+            let stored = after.get(&id).cloned();
+            let (op, becomes) = self.operation(&id, stored.as_ref());
+            match &becomes {
+                Becomes::Stored(_, document) => {
+                    let is_equal = stored.as_ref().is_some_and(|s| s.document == *document);
+                    let tag = stored.filter(|_| is_equal).map(|stored| stored.tag);
+                    let stored = Stored {
+                        document: document.clone(),
+                        tag: tag.unwrap_or_default(),
+                    };
+                    after.insert(id.clone(), stored);
+                }
+                Becomes::Gone => drop(after.remove(&id)),
+                Becomes::Created(_) | Becomes::Shown(_) | Becomes::Failed(_) => {}
+            }
+            ops.push(op);
+            expected.push((id, becomes));
+        }
+        let failed = expected.iter().position(|(_, becomes)| match becomes {
+            Becomes::Failed(_) => true,
+            Becomes::Created(_) | Becomes::Stored(..) | Becomes::Gone | Becomes::Shown(_) => false,
+        });
+        let body = format!(r#"{{"atomic":true,"ops":[{}]}}"#, ops.join(","));
+        let response = self.ask("POST", "/batch", &[], &body);
+        let answer = json(&response.body);
+        match failed {
+            Some(place) => {
+                let (_, Becomes::Failed(status)) = &expected[place] else {
+                    unreachable!("it fails");
+                };
+                assert_eq!(response.status, *status, "{body}: {response:?}");
+                assert_eq!(answer["index"], place, "{body}: {response:?}");
+            }
+            None => {
+                assert_eq!(response.status, 200, "{body}: {response:?}");
+                let results = answer["results"].as_array().expect("a list");
+                assert_eq!(results.len(), expected.len(), "{response:?}");
+                for ((id, becomes), result) in expected.iter().zip(results) {
+                    self.take_result(id, becomes, result);
+                }
+            }
+        }
+        self.compare_all();
+    }
+
+    /// An operation of a batch on `id`, and what must come of it.
+    fn operation(&mut self, id: &str, stored: Option<&Stored>) -> (String, Becomes) {
+        let name = json_id(id);
+        let (document, sent) = match stored {
+            Some(stored) if self.random.chance(20) => {
+                (stored.document.clone(), format!(" {} ", stored.document))
+            }
+            _ => self.document(),
+        };
+        let status = match stored {
+            Some(_) => 200,
+            None => 201,
+        };
+        // Of a document that the batch has changed before, no tag is known.
+        let tag = stored.map(|s| s.tag.clone()).filter(|tag| !tag.is_empty());
+        match (self.random.below(14), stored, tag) {
+            (0, ..) => {
+                let op = format!(r#"{{"put":{{"data":{sent}}}}}"#);
+                (op, Becomes::Created(document))
+            }
+            (1..=2, ..) => {
+                let op = format!(r#"{{"get":{{"id":{name}}}}}"#);
+                (op, Becomes::Shown(stored.map(|s| s.document.clone())))
+            }
+            (3..=4, ..) => {
+                let by = self.random.below(1000);
+                let op = format!(r#"{{"increment":{{"id":{name},"by":{by},"default":5}}}}"#);
+                let before = match stored {
+                    None => Some(5),
+                    Some(stored) => stored.document.parse::<usize>().ok(),
+                };
+                match before {
+                    Some(before) => (op, Becomes::Stored(status, (before + by).to_string())),
+                    None => (op, Becomes::Failed(409)),
+                }
+            }
+            // What fails is rarer than what does not, or hardly any batch would take effect.
+            (5, Some(_), _) => (format!(r#"{{"delete":{{"id":{name}}}}}"#), Becomes::Gone),
+            (6, _, tag) => {
+                let old = r#""if_match":"\"never\"""#.to_owned();
+                let is_old = self.random.chance(30);
+                let (condition, holds) = match tag.filter(|_| !is_old) {
+                    Some(tag) => (format!(r#""if_match":{tag:?}"#), true),
+                    None if stored.is_none() && !is_old => {
+                        (r#""if_none_match":"*""#.to_owned(), true)
+                    }
+                    None => (old, false),
+                };
+                let op = format!(r#"{{"put":{{"id":{name},"data":{sent},{condition}}}}}"#);
+                match holds {
+                    true => (op, Becomes::Stored(status, document)),
+                    false => (op, Becomes::Failed(412)),
+                }
+            }
+            (7, None, _) => (
+                format!(r#"{{"delete":{{"id":{name}}}}}"#),
+                Becomes::Failed(404),
+            ),
+            (8, ..) => {
+                let op = format!(r#"{{"get":{{"id":{name},"if_match":"*"}}}}"#);
+                match stored {
+                    Some(stored) => (op, Becomes::Shown(Some(stored.document.clone()))),
+                    None => (op, Becomes::Failed(412)),
+                }
+            }
+            _ => (
+                format!(r#"{{"put":{{"id":{name},"data":{sent}}}}}"#),
+                Becomes::Stored(status, document),
+            ),
+        }
+    }
+
+    /// Holds a result of a batch that took effect against what was to come of the operation.
+    fn take_result(&mut self, id: &str, becomes: &Becomes, result: &Value) {
+        let tag = || result["etag"].as_str().expect("a tag").to_owned();
+        match becomes {
+            Becomes::Created(document) => {
+                assert_eq!(result["status"], 201, "{result}");
+                let id = result["id"].as_i64().expect("an integer").to_string();
+                assert!(!self.model.documents.contains_key(&id), "{id} is in use");
+                let is_new = self.model.handed_out.insert(id.clone());
+                assert!(is_new, "{id} was handed out before");
+                self.model.store(&id, document, tag());
+            }
+            Becomes::Stored(status, document) => {
+                assert_eq!(result["status"], *status, "{id}: {result}");
+                self.model.store(id, document, tag());
+            }
+            Becomes::Gone => {
+                assert_eq!(result["status"], 204, "{id}: {result}");
+                self.model.documents.remove(id);
+            }
+            Becomes::Shown(Some(document)) => {
+                assert_eq!(result["status"], 200, "{id}: {result}");
+                let stored = &self.model.documents[id];
+                assert_eq!((&stored.document, &stored.tag), (document, &tag()));
+                let shown = json(document.as_bytes());
+                assert_eq!(result["data"], shown, "{id}: {result}");
+            }
+            Becomes::Shown(None) => assert_eq!(result["status"], 404, "{id}: {result}"),
+            Becomes::Failed(_) => unreachable!("the batch took effect"),
+        }
     }
 
     fn delete(&mut self) {
@@ -428,6 +601,17 @@ impl Run {
             let stored = self.model.documents.get(&id).cloned();
             let response = self.ask("GET", &format!("/docs/{id}"), &[], "");
             check(&response, stored.as_ref());
+        }
+    }
+}
+
+/// An id of a path as it stands in JSON.
+fn json_id(id: &str) -> String {
+    match id.parse::<i64>() {
+        Ok(integer) if integer.to_string() == id => id.to_owned(),
+        _ => {
+            let name = percent_encoding::percent_decode_str(id);
+            Value::from(name.decode_utf8().expect("a name")).to_string()
         }
     }
 }
