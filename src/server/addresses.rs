@@ -10,21 +10,21 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Where connections are counted together: an IPv4 address, or the /64 of an IPv6 address,
-/// which is what one subscriber is given.
+/// Whose connections are counted together: those of an IPv4 address, or of the /64 of an IPv6
+/// address, which is what one subscriber is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Origin {
+pub enum Subscriber {
     V4(u32),
     V6(u64),
 }
 
-impl Origin {
+impl Subscriber {
     /// That of a peer; `None`: it is this machine, whose connections are not counted.
-    pub fn of(peer: IpAddr) -> Option<Origin> {
+    pub fn of(peer: IpAddr) -> Option<Subscriber> {
         let peer = peer.to_canonical();
         (!peer.is_loopback()).then(|| match peer {
-            IpAddr::V4(address) => Origin::V4(address.to_bits()),
-            IpAddr::V6(address) => Origin::V6(first_half(address.to_bits())),
+            IpAddr::V4(address) => Subscriber::V4(address.to_bits()),
+            IpAddr::V6(address) => Subscriber::V6(first_half(address.to_bits())),
         })
     }
 }
@@ -36,7 +36,7 @@ fn first_half(address: u128) -> u64 {
 /// The counts.
 pub struct Addresses {
     max: usize,
-    counts: Mutex<HashMap<Origin, usize>>,
+    counts: Mutex<HashMap<Subscriber, usize>>,
 }
 
 impl Addresses {
@@ -49,28 +49,28 @@ impl Addresses {
     }
 
     /// Counts a connection in, unless its address has as many as it may.
-    pub fn enter(&self, origin: Origin) -> bool {
+    pub fn enter(&self, subscriber: Subscriber) -> bool {
         let mut counts = self.lock();
-        let count = counts.entry(origin).or_default();
+        let count = counts.entry(subscriber).or_default();
         let has_room = *count < self.max;
         *count += usize::from(has_room);
         has_room
     }
 
     /// Counts a connection out that was counted in.
-    pub fn leave(&self, origin: Origin) {
+    pub fn leave(&self, subscriber: Subscriber) {
         let mut counts = self.lock();
-        let count = counts.get_mut(&origin).expect("it was counted in");
+        let count = counts.get_mut(&subscriber).expect("it was counted in");
         *count -= 1;
         if *count == 0 {
-            counts.remove(&origin);
+            counts.remove(&subscriber);
             if counts.len() <= counts.capacity() / 4 {
                 counts.shrink_to_fit();
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Origin, usize>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Subscriber, usize>> {
         // Nobody panics while they hold it.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,8 +80,8 @@ impl Addresses {
 mod tests {
     use super::*;
 
-    fn origin(text: &str) -> Option<Origin> {
-        Origin::of(text.parse().expect("an address"))
+    fn subscriber(text: &str) -> Option<Subscriber> {
+        Subscriber::of(text.parse().expect("an address"))
     }
 
     #[test]
@@ -93,31 +93,35 @@ mod tests {
             ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", true),
             ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
         ] {
-            assert_eq!(origin(one) == origin(other), together, "{one} {other}");
-            assert!(origin(one).is_some());
+            assert_eq!(
+                subscriber(one) == subscriber(other),
+                together,
+                "{one} {other}"
+            );
+            assert!(subscriber(one).is_some());
         }
         for own in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert_eq!(origin(own), None, "{own}");
+            assert_eq!(subscriber(own), None, "{own}");
         }
     }
 
     #[test]
     fn what_left_leaves_room_and_nothing_behind() {
         let addresses = Addresses::new(2);
-        let [one, other] = [Origin::V4(1), Origin::V6(1)];
+        let [one, other] = [Subscriber::V4(1), Subscriber::V6(1)];
         assert!(addresses.enter(one) && addresses.enter(one));
         assert!(!addresses.enter(one), "beyond the bound");
         assert!(addresses.enter(other), "another one has room");
         addresses.leave(one);
         assert!(addresses.enter(one));
-        for origin in [one, one, other] {
-            addresses.leave(origin);
+        for subscriber in [one, one, other] {
+            addresses.leave(subscriber);
         }
         for address in 0..10_000 {
-            assert!(addresses.enter(Origin::V4(address)));
+            assert!(addresses.enter(Subscriber::V4(address)));
         }
         for address in 0..10_000 {
-            addresses.leave(Origin::V4(address));
+            addresses.leave(Subscriber::V4(address));
         }
         let counts = addresses.lock();
         assert_eq!((counts.len(), counts.capacity()), (0, 0));

@@ -10,7 +10,6 @@ use std::{collections::VecDeque, net::SocketAddr, os::fd::OwnedFd};
 use bytes::Bytes;
 
 use super::{
-    addresses::Origin,
     gate::Guard,
     tally::final_status,
     witness::{Note, body_bytes},
@@ -38,12 +37,10 @@ pub struct Unplaced {
 /// A connection and its exchanges in flight.
 pub struct Connection {
     pub socket: OwnedFd,
-    /// The other end, if requests are noted.
-    pub peer: Option<SocketAddr>,
+    /// The other end.
+    pub peer: SocketAddr,
     /// What the peer must show.
     pub guard: Guard,
-    /// Where it is counted.
-    pub origin: Option<Origin>,
     /// What lies between the socket and `input` and `output`, if the listener speaks TLS.
     pub tls: Option<Box<Session>>,
     pub decoder: Decoder,
@@ -169,12 +166,17 @@ struct Clock {
 }
 
 impl Connection {
-    pub fn new(socket: OwnedFd, guard: Guard, bounds: Bounds, now_ms: u64) -> Connection {
+    pub fn new(
+        socket: OwnedFd,
+        peer: SocketAddr,
+        guard: Guard,
+        bounds: Bounds,
+        now_ms: u64,
+    ) -> Connection {
         Connection {
             socket,
-            peer: None,
+            peer,
             guard,
-            origin: None,
             tls: None,
             decoder: Decoder::new(bounds),
             input: Vec::new(),

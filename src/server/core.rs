@@ -8,7 +8,7 @@
 use std::{
     collections::VecDeque,
     io,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
     sync::{Arc, atomic::Ordering},
@@ -19,10 +19,10 @@ use rustix::io::Errno;
 use slab::Slab;
 
 use super::{
-    addresses::Origin,
+    addresses::Subscriber,
     connection::Stage,
     coordinator::Coordinator,
-    desk::{Crowd, Desk, Seat, peer_of},
+    desk::{Crowd, Desk, Seat},
     gate::Gate,
     gather::{Gather, Waiting},
     log_core::LogPort,
@@ -402,17 +402,19 @@ impl Core {
     }
 
     fn welcome(&mut self, socket: OwnedFd, ring: &mut Ring) {
-        let Some(origin) = self.origin(&socket) else {
+        // One that has gone already is let go of.
+        let Some(peer) = peer_of(&socket) else {
             return;
         };
-        if origin.is_some_and(|origin| !self.process.addresses.enter(origin)) {
+        let subscriber = Subscriber::of(peer.ip());
+        if subscriber.is_some_and(|subscriber| !self.process.addresses.enter(subscriber)) {
             self.tally().turned_away_by_address.add(1);
             return self.desk.turn_away(&socket, Crowd::Address);
         }
         let open = self.process.connections.fetch_add(1, Ordering::Relaxed);
         if open >= self.config.connections_max {
             if !self.desk.make_room() {
-                self.desk.left.extend(origin);
+                self.desk.left.extend(subscriber);
                 self.count_out(1);
                 self.tally().turned_away.add(1);
                 return self.desk.turn_away(&socket, Crowd::Process);
@@ -422,17 +424,8 @@ impl Core {
         self.tally().accepted.add(1);
         let identity = self.process.identity.as_ref();
         let tls = identity.map(|identity| Box::new(identity.begin()));
-        let guard = self.gate.guard(&socket);
-        self.desk.seat_connection(socket, guard, origin, tls, ring);
-    }
-
-    /// Where a connection is counted; a listener of the loopback has none of other machines.
-    /// `None`: its peer has gone already.
-    fn origin(&self, socket: &OwnedFd) -> Option<Option<Origin>> {
-        match self.config.listen.ip().is_loopback() {
-            true => Some(None),
-            false => peer_of(socket).map(|peer| Origin::of(peer.ip())),
-        }
+        let guard = self.gate.guard(peer.ip());
+        self.desk.seat_connection(socket, peer, guard, tls, ring);
     }
 
     fn not_accepted(&mut self, error: &io::Error) {
@@ -455,8 +448,8 @@ impl Core {
     /// Counts connections out that have ended.
     fn count_out(&mut self, ended: usize) {
         self.process.connections.fetch_sub(ended, Ordering::Relaxed);
-        for origin in self.desk.left.drain(..) {
-            self.process.addresses.leave(origin);
+        for subscriber in self.desk.left.drain(..) {
+            self.process.addresses.leave(subscriber);
         }
     }
 
@@ -579,6 +572,12 @@ impl Stage {
     pub(super) fn is_open(self) -> bool {
         self == Stage::Open
     }
+}
+
+/// The other end of a connection; `None`: it is gone already.
+fn peer_of(socket: &OwnedFd) -> Option<SocketAddr> {
+    let address = rustix::net::getpeername(socket).ok()??;
+    SocketAddr::try_from(address).ok()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -15,7 +15,7 @@ use rustix::net::{SendFlags, Shutdown};
 use slab::Slab;
 
 use super::{
-    addresses::Origin,
+    addresses::Subscriber,
     connection::{Answered, Connection, Overdue, Receiving, Stage},
     gate::Guard,
     ring::{Ring, Token},
@@ -71,8 +71,8 @@ pub struct Desk {
     pub takes_notes: bool,
     /// Whether connections begin with a TLS handshake.
     pub speaks_tls: bool,
-    /// Origins of connections that have ended since they were last counted out.
-    pub left: Vec<Origin>,
+    /// Whose connections have ended since they were last counted out.
+    pub left: Vec<Subscriber>,
     /// Connections that may be closed for new ones, with the times since when they wait; the one
     /// that waits longest is last.
     waiting: Vec<(u64, Token)>,
@@ -149,18 +149,14 @@ impl Desk {
     pub fn seat_connection(
         &mut self,
         socket: OwnedFd,
+        peer: SocketAddr,
         guard: Guard,
-        origin: Option<Origin>,
         tls: Option<Box<Session>>,
         ring: &mut Ring,
     ) {
-        let mut connection = Connection::new(socket, guard, self.bounds, self.now_ms());
-        connection.origin = origin;
+        let mut connection = Connection::new(socket, peer, guard, self.bounds, self.now_ms());
         connection.tls = tls;
         connection.receiving = Receiving::On;
-        if self.takes_notes {
-            connection.peer = peer_of(&connection.socket);
-        }
         let entry = self.connections.vacant_entry();
         let token = Token::try_from(entry.key()).expect("connections are bounded far below 2^32");
         ring.receive(token, connection.socket.as_fd());
@@ -387,7 +383,7 @@ impl Desk {
             if connection.is_free() {
                 // Still on the parked list, perhaps: resuming skips what is gone.
                 let gone = self.connections.remove(index(token));
-                self.left.extend(gone.origin);
+                self.left.extend(Subscriber::of(gone.peer.ip()));
                 closed += 1;
             }
         }
@@ -504,12 +500,6 @@ fn dismiss(connection: &mut Connection) {
 fn shut_both(connection: &mut Connection) {
     let _ = rustix::net::shutdown(&connection.socket, Shutdown::Both);
     connection.die();
-}
-
-/// The other end of a connection; `None`: it is gone already.
-pub(super) fn peer_of(socket: &OwnedFd) -> Option<SocketAddr> {
-    let address = rustix::net::getpeername(socket).ok()??;
-    SocketAddr::try_from(address).ok()
 }
 
 fn index(token: Token) -> usize {

@@ -4,11 +4,10 @@
 //! must show nothing cost a comparison; the others are judged before anything of them but the
 //! head is looked at.
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use arc_swap::{ArcSwap, Cache};
 
-use super::desk::peer_of;
 use crate::{
     access::{Access, Grant, Tokens, is_loopback},
     api::{self, Need, Problem},
@@ -45,13 +44,13 @@ impl Gate {
         }
     }
 
-    /// What the peer of a new connection must show.
+    /// What a peer with this address must show.
     ///
     /// A listener of the loopback is no proof: the system can be told to pass on to it what comes
     /// from other machines (`route_localnet`).
-    pub fn guard(&self, socket: &OwnedFd) -> Guard {
+    pub fn guard(&self, peer: IpAddr) -> Guard {
         match self {
-            Gate::Loopback if is_here(socket) => Guard::Open,
+            Gate::Loopback if is_loopback(peer) => Guard::Open,
             Gate::Loopback => Guard::Stranger,
             Gate::Anyone => Guard::Open,
             Gate::Tokens(_) => Guard::Token,
@@ -84,7 +83,25 @@ impl Gate {
     }
 }
 
-/// Whether the peer is on this machine; one that cannot be told is not.
-fn is_here(socket: &OwnedFd) -> bool {
-    peer_of(socket).is_some_and(|peer| is_loopback(peer.ip()))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_tokens_a_peer_of_another_machine_is_a_stranger() {
+        for (access, peer, guard) in [
+            (Access::Loopback, "127.0.0.1", Guard::Open),
+            (Access::Loopback, "::ffff:127.0.0.1", Guard::Open),
+            (Access::Loopback, "192.0.2.1", Guard::Stranger),
+            (Access::Loopback, "::ffff:192.0.2.1", Guard::Stranger),
+            (Access::Anyone, "192.0.2.1", Guard::Open),
+        ] {
+            let address = peer.parse().expect("an address");
+            assert_eq!(
+                Gate::new(&access).guard(address),
+                guard,
+                "{access:?} {peer}"
+            );
+        }
+    }
 }

@@ -31,7 +31,7 @@ pub enum PreflightError {
     Disabled(String),
     /// A security filter refuses io_uring.
     #[error(
-        "io_uring is refused (EPERM), as by the default seccomp profile of Docker since engine 25; start the container with '--security-opt seccomp=unconfined' or a profile that allows io_uring_setup, io_uring_enter and io_uring_register"
+        "io_uring is refused (EPERM), as by the default seccomp profile of Docker since engine 25; start the container with '--security-opt seccomp=scripts/docker/seccomp.json', a file of the source of OxDaaS, or with another profile that allows io_uring_setup, io_uring_enter and io_uring_register"
     )]
     Forbidden,
     /// The kernel has no io_uring.
@@ -161,7 +161,8 @@ mod tests {
         use rustix::io::Errno;
         let sentence =
             |errno: Errno| explain(io::Error::from_raw_os_error(errno.raw_os_error())).to_string();
-        assert!(sentence(Errno::PERM).contains("io_uring"));
+        let refused = sentence(Errno::PERM);
+        assert!(refused.contains("io_uring") && refused.contains("scripts/docker/seccomp.json"));
         assert!(sentence(Errno::NOSYS).contains("Linux 6.1"));
         assert!(sentence(Errno::INVAL).contains("too old"));
         assert!(sentence(Errno::NOMEM).contains("ulimit -l"));

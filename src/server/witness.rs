@@ -24,14 +24,14 @@ use crate::{
 /// What the access log says of a request beside how it was answered.
 #[derive(Clone, Debug)]
 pub struct Note {
-    peer: Option<SocketAddr>,
+    peer: SocketAddr,
     /// What was asked for; `None`: it was no request.
     target: Option<(String, Version)>,
 }
 
 impl Note {
     /// That of a request.
-    pub fn of(request: &Request<'_>, peer: Option<SocketAddr>) -> Box<Note> {
+    pub fn of(request: &Request<'_>, peer: SocketAddr) -> Box<Note> {
         let mut end = request.path.len().min(ACCESS_LOG_PATH_BYTES_MAX);
         while !request.path.is_char_boundary(end) {
             end -= 1;
@@ -47,7 +47,7 @@ impl Note {
     }
 
     /// That of bytes that were no request.
-    pub fn unread(peer: Option<SocketAddr>) -> Box<Note> {
+    pub fn unread(peer: SocketAddr) -> Box<Note> {
         Box::new(Note { peer, target: None })
     }
 }
@@ -156,18 +156,14 @@ impl AccessLog {
         let (_, method) = Label::texts(answered.exchange.label.index());
         match self.format {
             LogFormat::Text => {
-                match note.peer {
-                    Some(peer) => write!(out, "{}", peer.ip()),
-                    None => write!(out, "-"),
-                }
-                .expect(VECTOR);
                 let Date {
                     day,
                     month,
                     year,
                     time,
                 } = date;
-                write!(out, " - - [{day}/{month}/{year}:{time} +0000] \"").expect(VECTOR);
+                let ip = note.peer.ip();
+                write!(out, "{ip} - - [{day}/{month}/{year}:{time} +0000] \"").expect(VECTOR);
                 match &note.target {
                     Some((path, version)) => {
                         write!(out, "{method} ").expect(VECTOR);
@@ -182,14 +178,12 @@ impl AccessLog {
                 let (year, month, day, time) =
                     (date.year, date.month_number(), date.day, date.time);
                 let ms = now.subsec_millis();
+                let peer = note.peer;
                 write!(
                     out,
-                    "{{\"timestamp\":\"{year}-{month:02}-{day}T{time}.{ms:03}Z\""
+                    "{{\"timestamp\":\"{year}-{month:02}-{day}T{time}.{ms:03}Z\",\"peer\":\"{peer}\""
                 )
                 .expect(VECTOR);
-                if let Some(peer) = note.peer {
-                    write!(out, ",\"peer\":\"{peer}\"").expect(VECTOR);
-                }
                 if let Some((path, version)) = &note.target {
                     write!(out, ",\"method\":\"{method}\",\"path\":").expect(VECTOR);
                     write_string(path, out);
@@ -271,7 +265,7 @@ mod tests {
             line_count: 0,
         };
         let note = Note {
-            peer: Some(SocketAddr::from(([10, 0, 0, 7], 4321))),
+            peer: SocketAddr::from(([10, 0, 0, 7], 4321)),
             target: path.map(|path| (path.to_owned(), Version::Http11)),
         };
         let answered = Answered {
