@@ -5,19 +5,24 @@ mod support;
 use std::{
     fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output},
 };
 
-use support::server::{Launch, TempDir, snapshot};
+use support::{
+    certificate::Site,
+    server::{Launch, TempDir, snapshot},
+};
 
-const CHECKS: [&str; 10] = [
+const CHECKS: [&str; 11] = [
     "kernel",
     "io_uring",
     "locked memory",
     "open files",
     "CPUs",
     "port",
+    "clients",
     "data directory",
     "file system",
     "disk space",
@@ -178,6 +183,107 @@ fn a_running_server_of_the_same_directory_is_no_fault() {
         "{report}"
     );
     server.stop();
+}
+
+#[test]
+fn who_may_come_in_is_told_for_each_listener() {
+    let home = TempDir::new();
+    let file = home.path().join("tokens");
+    let mode = |mode| {
+        let permissions = fs::Permissions::from_mode(mode);
+        fs::set_permissions(&file, permissions).expect("ours");
+    };
+    let token = "doctor-Token_of.32+chars~/00001==";
+    fs::write(&file, format!("{token}\n")).expect("writable");
+    mode(0o600);
+    let site = Site::new(home.path());
+    let [file, cert, key] = [file.clone(), site.cert(), site.key()].map(|path| {
+        let path = path.to_str().expect("UTF-8");
+        path.to_owned()
+    });
+    let data = home.path().join("data");
+    let clients = |options: &[&str]| {
+        let (code, report) = doctor(&[], &data, options);
+        assert_eq!(code, Some(0), "{report}");
+        assert!(!report.contains(token), "{report}");
+        line(&report, "clients").to_owned()
+    };
+    let anonymous = &["--allow-anonymous"][..];
+    let tokens = &["--token-file", &file][..];
+    let tls = &["--tls-cert", &cert, "--tls-key", &key][..];
+    let (here, wide) = ("127.0.0.1:0", "0.0.0.0:0");
+    for (listen, options, beginning, remedies) in [
+        (
+            here,
+            vec![],
+            "ok   clients: everyone on this machine",
+            &[][..],
+        ),
+        (here, vec![anonymous], "ok   clients: everyone, at", &[]),
+        (
+            here,
+            vec![tokens],
+            "ok   clients: whoever shows one of 1 token of",
+            &[],
+        ),
+        (
+            wide,
+            vec![],
+            "warn clients: without tokens",
+            &["--token-file", "all but this machine are refused"],
+        ),
+        (
+            wide,
+            vec![tls],
+            "warn clients: without tokens",
+            &["--token-file"],
+        ),
+        (
+            wide,
+            vec![anonymous],
+            "warn clients: everyone reads and writes",
+            &["--token-file", "in place of --allow-anonymous"],
+        ),
+        (
+            wide,
+            vec![anonymous, tls],
+            "warn clients: everyone reads and writes",
+            &["--token-file"],
+        ),
+        (
+            wide,
+            vec![tokens],
+            "warn clients: whoever shows one of 1 token of",
+            &["in plain text", "--tls-cert", "127.0.0.1 behind a proxy"],
+        ),
+        (
+            wide,
+            vec![tokens, tls],
+            "ok   clients: whoever shows one",
+            &[", by TLS"],
+        ),
+    ] {
+        let options = [&["--listen", listen][..], &options.concat()].concat();
+        let line = clients(&options);
+        assert!(line.starts_with(beginning), "{options:?}: {line}");
+        assert_eq!(line.contains("every address"), listen == wide, "{line}");
+        for remedy in remedies {
+            assert!(line.contains(remedy), "{remedy:?}: {line}");
+        }
+    }
+    // The convention of platforms is every address.
+    let line = clients(&["--port", "0"]);
+    assert!(
+        line.starts_with("warn ") && line.contains("0.0.0.0:0"),
+        "{line}"
+    );
+    // A file that gives its tokens away.
+    mode(0o644);
+    let line = clients(&[&["--listen", here][..], tokens].concat());
+    assert!(
+        line.starts_with("warn ") && line.contains("chmod o-r"),
+        "{line}"
+    );
 }
 
 /// Completions and man pages name what the binary can do.

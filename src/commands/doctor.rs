@@ -5,6 +5,7 @@
 //! or from storing; a warning is something that an operator should know.
 
 mod certificate;
+mod clients;
 mod disk;
 mod machine;
 
@@ -65,6 +66,7 @@ pub fn doctor(args: &ServeArgs) -> ExitCode {
     report("open files", &machine::open_files(&config));
     report("CPUs", &machine::cpus(config.cores));
     report("port", &machine::port(&config));
+    report("clients", &clients::check(&config));
     if let Some(files) = &config.tls {
         report("certificate", &certificate::check(files));
     }
