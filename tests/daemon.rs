@@ -229,6 +229,10 @@ fn a_healthcheck_is_not_content_with_a_process_or_an_open_port() {
     let said = answer("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.stderr.contains("answered 503"), "{said:?}");
+    // As one that speaks TLS answers, but for another reason.
+    let said = answer("HTTP/1.1 400 Bad\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("answered 400"), "{said:?}");
     let said = answer("");
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.stderr.contains("no answer from"), "{said:?}");

@@ -16,7 +16,7 @@ use support::{
     certificate::{P256, Site, openssl},
     client::{Client, Expected, TIMEOUT, request, try_connect},
     json,
-    server::{Launch, PATIENCE, Server, Signal, TempDir},
+    server::{Launch, PATIENCE, Signal, TempDir},
 };
 
 /// A directory with certificates, and one for documents.
@@ -57,37 +57,6 @@ impl Home {
             .expect("curl is installed");
         let text = String::from_utf8(stdout).expect("UTF-8");
         status.success().then_some(text)
-    }
-}
-
-/// The name that the server's certificate has for a client that asks now.
-#[track_caller]
-fn shown_name(home: &Home, address: SocketAddr) -> String {
-    let output = Command::new("openssl")
-        .args([
-            "s_client",
-            "-servername",
-            "localhost",
-            "-verify_return_error",
-        ])
-        .args(["-connect", &address.to_string(), "-CAfile"])
-        .arg(home.site.ca())
-        .stdin(Stdio::null())
-        .output()
-        .expect("openssl is installed");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("Verify return code: 0 (ok)"), "{said}");
-    let (_, name) = said.split_once("subject=CN = ").expect("a subject");
-    name.lines().next().expect("a line").to_owned()
-}
-
-/// Waits until the server's log says `words`.
-#[track_caller]
-fn await_log(server: &Server, words: &str, count: usize) {
-    let deadline = Instant::now() + PATIENCE;
-    while server.stderr().matches(words).count() < count {
-        assert!(Instant::now() < deadline, "{words:?}: {}", server.stderr());
-        std::thread::yield_now();
     }
 }
 
@@ -207,7 +176,7 @@ fn keys_of_each_kind_and_form_are_taken() {
         for key in keys {
             fs::write(home.site.key(), key).expect("the directory takes files");
             let server = home.launch().cores(1).start();
-            assert_eq!(shown_name(&home, server.address), name);
+            assert_eq!(home.site.shown_name(server.address), name);
             server.stop();
         }
     }
@@ -219,41 +188,41 @@ fn a_reload_shows_the_new_certificate_to_new_connections_and_a_bad_file_changes_
     let server = home.launch().cores(2).start();
     let mut old = home.site.connect(server.address);
     assert_eq!(old.put("/docs/1", "1").status, 201);
-    assert_eq!(shown_name(&home, server.address), "first");
+    assert_eq!(home.site.shown_name(server.address), "first");
     home.site.renew("second", P256);
     assert_eq!(
-        shown_name(&home, server.address),
+        home.site.shown_name(server.address),
         "first",
         "nobody asked for it"
     );
     server.signal(Signal::HUP);
-    await_log(&server, "the certificate is valid until", 2);
-    assert_eq!(shown_name(&home, server.address), "second");
+    server.await_stderr("the certificate is valid until", 2);
+    assert_eq!(home.site.shown_name(server.address), "second");
     assert_eq!(old.get("/docs/1").status, 200, "an old connection goes on");
 
     let key = fs::read(home.site.key()).expect("it was made");
     fs::write(home.site.key(), "no key").expect("the directory takes files");
     server.signal(Signal::HUP);
-    await_log(&server, "stays in force", 1);
+    server.await_stderr("stays in force", 1);
     let said = server.stderr();
     let line = said.lines().find(|line| line.contains("stays in force"));
     let line = line.expect("it was awaited");
     let name = home.site.key().display().to_string();
     assert!(line.contains("ERROR") && line.contains(&name), "{line}");
-    assert_eq!(shown_name(&home, server.address), "second");
+    assert_eq!(home.site.shown_name(server.address), "second");
     fs::write(home.site.key(), key).expect("the directory takes files");
     // A key of another certificate is as bad.
     home.site.renew("third", P256);
     let third = fs::read(home.site.key()).expect("it was made");
     fs::remove_file(home.site.cert()).expect("it was made");
     server.signal(Signal::HUP);
-    await_log(&server, "stays in force", 2);
-    assert_eq!(shown_name(&home, server.address), "second");
+    server.await_stderr("stays in force", 2);
+    assert_eq!(home.site.shown_name(server.address), "second");
     home.site.renew("fourth", P256);
     fs::write(home.site.key(), third).expect("the directory takes files");
     server.signal(Signal::HUP);
-    await_log(&server, "does not belong to the first certificate", 1);
-    assert_eq!(shown_name(&home, server.address), "second");
+    server.await_stderr("does not belong to the first certificate", 1);
+    assert_eq!(home.site.shown_name(server.address), "second");
     assert_eq!(old.get("/docs/1").status, 200);
     server.stop();
 }

@@ -236,6 +236,87 @@ fn a_daemon_with_tls_starts_is_seen_and_stops() {
 }
 
 #[test]
+fn a_healthcheck_finds_a_server_that_speaks_tls_well() {
+    let home = Home::new();
+    let server = home.serve();
+    let answers = format!("https://127.0.0.1:{} answers", server.address.port());
+    let (cert, key) = (home.site.cert(), home.site.key());
+    let options = [
+        ("OXDAAS_TLS_CERT", cert.as_path()),
+        ("OXDAAS_TLS_KEY", key.as_path()),
+    ];
+    // With the options of the server, as in its container, and without.
+    for environment in [&options[..], &[]] {
+        let (code, said, told) = home.run(&["healthcheck"], environment, "");
+        assert_eq!((code, said.trim_end()), (Some(0), &*answers), "{told}");
+    }
+    server.kill();
+    let (code, said, _) = home.run(&["healthcheck"], &options, "");
+    assert_eq!((code, said.as_str()), (Some(1), ""));
+}
+
+#[test]
+fn a_backup_by_tls_needs_the_authority_and_a_token_and_starts() {
+    const READER: &str = "reader-Token_of.32+chars~/000002";
+    let home = Home::new();
+    let elsewhere = TempDir::new();
+    let tokens = elsewhere.path().join("tokens");
+    let write = |path: &Path, text: &str| std::fs::write(path, text).expect("writable");
+    write(&tokens, &format!("writer-Token_of.32+chars\n{READER} ro\n"));
+    let server = Launch::serve(home.data.path())
+        .arg("--tls-cert")
+        .arg(home.site.cert())
+        .arg("--tls-key")
+        .arg(home.site.key())
+        .arg("--token-file")
+        .arg(&tokens)
+        .start();
+    let mut client = home.site.connect(server.address);
+    let writer = [("Authorization", "Bearer writer-Token_of.32+chars")];
+    for n in 0..100 {
+        let target = format!("/docs/{n}");
+        assert_eq!(client.request("PUT", &target, &writer, "[1]").status, 201);
+    }
+    let url = format!("https://localhost:{}", server.address.port());
+    let ca = home.site.ca();
+    let shown = elsewhere.path().join("shown");
+    let copy = elsewhere.path().join("copy");
+    let backup = |token: &str, ca: &Path| {
+        write(&shown, token);
+        let words = [
+            "backup",
+            "--url",
+            &url,
+            "--ca-file",
+            ca.to_str().expect("UTF-8"),
+            "--token-file",
+            shown.to_str().expect("UTF-8"),
+            copy.to_str().expect("UTF-8"),
+        ];
+        let (code, said, told) = home.run(&words, &[], "");
+        assert!(!format!("{said}{told}").contains(token), "{said}{told}");
+        (code, told)
+    };
+    let stranger = Site::new(elsewhere.path()).ca();
+    for (token, ca, words) in [
+        (READER, &stranger, "certificate of its authority"),
+        ("stranger-Token_of.32+chars", &ca, "answered 401"),
+    ] {
+        let (code, told) = backup(token, ca);
+        assert_eq!(code, Some(1), "{told}");
+        assert!(told.contains(words), "{words:?}: {told}");
+        assert!(!copy.exists(), "nothing is left behind");
+    }
+    // Whoever may read everything may have a copy of it.
+    let (code, told) = backup(READER, &ca);
+    assert_eq!(code, Some(0), "{told}");
+    server.stop();
+    let server = Launch::serve(&copy).start();
+    assert_eq!(server.connect().get("/docs/99").text(), "[1]");
+    server.stop();
+}
+
+#[test]
 fn the_doctor_looks_at_the_certificate() {
     let home = Home::new();
     let (cert, key) = (home.site.cert(), home.site.key());

@@ -12,7 +12,11 @@ use super::{
     client::{Client, ClientArgs, ClientError, Method},
     serve::ServeArgs,
 };
-use crate::log::{Holder, holder};
+use crate::{
+    api::Code,
+    limits::CLIENT_BODY_BYTES_MAX,
+    log::{Holder, holder},
+};
 
 /// Why the server is not well.
 #[derive(Debug, thiserror::Error)]
@@ -59,16 +63,24 @@ fn ask(args: &ServeArgs) -> Result<String, Illness> {
         Ok(Holder::Unknown) => return Err(Illness::Unknown(path)),
         Err(error) => return Err(Illness::Lock(path, error)),
     };
-    let url = format!("http://{}", reachable(&address));
+    let address = reachable(&address);
+    let url = format!("http://{address}");
     let client = Client::new(&ClientArgs::for_url(&url))?;
-    let status = client.send(Method::Get, "/healthz", None)?.status();
-    // One that speaks TLS says so to who asks without; that it answers is what was asked.
-    let well = if args.speaks_tls() { 400 } else { 200 };
-    if status == well {
-        Ok(url)
-    } else {
-        Err(Illness::Status { url, status })
+    let response = client.send(Method::Get, "/healthz", None)?;
+    match response.status() {
+        200 => Ok(url),
+        // One that speaks TLS says so to who asks without; that it answers is what was asked.
+        400 if asks_for_tls(&response.into_bytes(CLIENT_BODY_BYTES_MAX)?) => {
+            Ok(format!("https://{address}"))
+        }
+        status => Err(Illness::Status { url, status }),
     }
+}
+
+/// Whether a body tells of the fault that is answered to who speaks no TLS.
+fn asks_for_tls(body: &[u8]) -> bool {
+    let code = format!("\"error\":\"{}\"", Code::TlsRequired.text());
+    String::from_utf8_lossy(body).contains(&code)
 }
 
 /// The address to ask at: of a server that listens everywhere, the loopback.

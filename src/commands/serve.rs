@@ -262,11 +262,6 @@ impl ServeArgs {
         }
     }
 
-    /// Whether the server speaks TLS.
-    pub(super) fn speaks_tls(&self) -> bool {
-        matches!(self.tls_files(), Ok(Some(_)))
-    }
-
     fn tls_files(&self) -> Result<Option<TlsFiles>, ArgsError> {
         // A variable that is set to nothing is as good as unset.
         let given =

@@ -5,7 +5,7 @@ use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::Arc,
 };
 
@@ -110,6 +110,23 @@ impl Site {
     pub fn client(&self) -> ClientConnection {
         let name = ServerName::try_from("localhost").expect("a name");
         ClientConnection::new(Arc::new(self.client_config()), name).expect("a configuration")
+    }
+
+    /// The name that the server's certificate has for a client that asks now.
+    #[track_caller]
+    pub fn shown_name(&self, address: SocketAddr) -> String {
+        let output = Command::new("openssl")
+            .args(["s_client", "-servername", "localhost"])
+            .args(["-verify_return_error", "-connect", &address.to_string()])
+            .arg("-CAfile")
+            .arg(self.ca())
+            .stdin(Stdio::null())
+            .output()
+            .expect("openssl is installed");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains("Verify return code: 0 (ok)"), "{said}");
+        let (_, name) = said.split_once("subject=CN = ").expect("a subject");
+        name.lines().next().expect("a line").to_owned()
     }
 
     /// Opens a connection; the handshake is done with the first bytes.
