@@ -36,6 +36,10 @@ main() {
 
     step "formatting" cargo fmt --check
     step "lints" cargo clippy --all-targets --quiet -- -D warnings
+    # Advisories want their database from the net: 'cargo deny check' by hand asks for those.
+    if cargo deny --version >/dev/null 2>&1; then
+        step "dependencies" cargo deny check bans licenses sources
+    fi
     if [[ -n "$long" ]]; then
         export OXDAAS_TEST_ROUNDS="${OXDAAS_TEST_ROUNDS:-40}"
     fi
