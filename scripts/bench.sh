@@ -129,15 +129,6 @@ measure() {
         >>"$rows"
 }
 
-# CPU time of the server in clock ticks: fields 14 and 15 of its stat line (proc(5)),
-# counted behind the command name, which may hold spaces.
-cpu_ticks() {
-    local line fields
-    line="$(<"/proc/$server_pid/stat")"
-    read -r -a fields <<<"${line##*) }"
-    printf '%s\n' "$((fields[11] + fields[12]))"
-}
-
 # wrk_run SCRIPT ARGUMENT...
 wrk_run() {
     local script="$1" output

@@ -83,6 +83,15 @@ stop_server() {
     fi
 }
 
+# CPU time of the server in clock ticks: fields 14 and 15 of its stat line (proc(5)),
+# counted behind the command name, which may hold spaces.
+cpu_ticks() {
+    local line fields
+    line="$(<"/proc/$server_pid/stat")"
+    read -r -a fields <<<"${line##*) }"
+    printf '%s\n' "$((fields[11] + fields[12]))"
+}
+
 # Builds the release binary and prints its path, unless OXDAAS_BINARY names one.
 release_binary() {
     if [[ -n "${OXDAAS_BINARY:-}" ]]; then
