@@ -10,6 +10,8 @@ workspace=
 server_pid=
 server_address=
 server_output=
+image=
+build_options=()
 
 # Says what is wrong and ends the script.
 fail() {
@@ -108,12 +110,36 @@ need_engine() {
     docker version >/dev/null 2>&1 || fail "no Docker engine answers; 'docker version' says why"
 }
 
-# build_image NAME OPTION...: `docker build` of this repository as NAME. A cargo
-# configuration of the caller goes along; it ends with the stage that builds.
-build_image() {
-    local name="$1" context="$workspace/context" file
-    local configuration="${OXDAAS_CARGO_CONFIG-${CARGO_HOME:-$HOME/.cargo}/config.toml}"
+# image_arguments NAME ARGUMENT...: reads the '[--tag NAME] [-- BUILD-OPTION...]' of a
+# script that builds an image, and makes ready for `build_image`. Sets image and
+# build_options, which may be added to.
+image_arguments() {
+    image="$1"
     shift
+    while [[ $# -gt 0 && "$1" != -- ]]; do
+        case "$1" in
+            -h | --help)
+                usage
+                exit
+                ;;
+            --tag)
+                [[ -n "${2:-}" ]] || fail "--tag needs a name"
+                image="$2"
+                shift 2
+                ;;
+            *) fail "unknown argument $1; see --help" ;;
+        esac
+    done
+    build_options=("${@:2}")
+    need_engine
+    make_workspace
+}
+
+# `docker build` of this repository as $image, with build_options. A cargo configuration
+# of the caller goes along; it ends with the stage that builds.
+build_image() {
+    local context="$workspace/context" file
+    local configuration="${OXDAAS_CARGO_CONFIG-${CARGO_HOME:-$HOME/.cargo}/config.toml}"
     mkdir -p "$context"
     for file in .dockerignore Cargo.lock Cargo.toml Dockerfile LICENSE README.md benches scripts src; do
         cp -R "$root/$file" "$context/"
@@ -124,14 +150,15 @@ build_image() {
         mkdir -p "$context/.cargo"
         cp "$configuration" "$context/.cargo/config.toml"
     fi
-    docker build --tag "$name" "$@" "$context" >&2 || fail "the image was not built"
+    docker build --tag "$image" "${build_options[@]}" "$context" >&2 || fail "the image was not built"
 }
 
 # Seconds since the epoch of what is released, so that a second build gives the same.
 source_date() {
-    if [[ -n "${SOURCE_DATE_EPOCH:-}" ]]; then
-        printf '%s\n' "$SOURCE_DATE_EPOCH"
-    else
-        git -C "$root" log -1 --format=%ct 2>/dev/null || stat -c %Y "$root/Cargo.lock"
+    local seconds="${SOURCE_DATE_EPOCH:-}"
+    if [[ -z "$seconds" ]]; then
+        # Where an image is built git is there by name alone, and says nothing.
+        seconds="$(git -C "$root" log -1 --format=%ct 2>/dev/null || true)"
     fi
+    printf '%s\n' "${seconds:-$(stat -c %Y "$root/Cargo.lock")}"
 }

@@ -14,27 +14,9 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 main() {
-    local image=oxdaas-release
-    while [[ $# -gt 0 && "$1" != -- ]]; do
-        case "$1" in
-            -h | --help)
-                usage
-                return
-                ;;
-            --tag)
-                [[ -n "${2:-}" ]] || fail "--tag needs a name"
-                image="$2"
-                shift 2
-                ;;
-            *) fail "unknown argument $1; see --help" ;;
-        esac
-    done
-    if [[ "${1:-}" == -- ]]; then
-        shift
-    fi
-    need_engine
-    make_workspace
-    build_image "$image" --target release --build-arg "SOURCE_DATE_EPOCH=$(source_date)" "$@"
+    image_arguments oxdaas-release "$@"
+    build_options+=(--target release --build-arg "SOURCE_DATE_EPOCH=$(source_date)")
+    build_image
     printf 'the tarball is in the image %s; scripts/docker.copy.release.sh brings it out\n' "$image"
 }
 

@@ -14,33 +14,14 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 main() {
-    local name=oxdaas
-    while [[ $# -gt 0 && "$1" != -- ]]; do
-        case "$1" in
-            -h | --help)
-                usage
-                return
-                ;;
-            --tag)
-                [[ -n "${2:-}" ]] || fail "--tag needs a name"
-                name="$2"
-                shift 2
-                ;;
-            *) fail "unknown argument $1; see --help" ;;
-        esac
-    done
-    if [[ "${1:-}" == -- ]]; then
-        shift
-    fi
-    need_engine
-    make_workspace
-    build_image "$name" "$@"
-    printf '\nThe image %s is built (%s MB). Next, a token that lets its clients in, which the\n' "$name" \
-        "$(($(docker image inspect --format '{{.Size}}' "$name") / 1000000))"
+    image_arguments oxdaas "$@"
+    build_image
+    printf '\nThe image %s is built (%s MB). Next, a token that lets its clients in, which the\n' "$image" \
+        "$(($(docker image inspect --format '{{.Size}}' "$image") / 1000000))"
     printf 'user in the container may read; then start it, and see it answer:\n\n'
     printf '  cd %q\n  ../secret.sh tokens && sudo chown 65532 tokens\n' "$root/scripts/docker"
-    if [[ "$name" != oxdaas ]]; then
-        printf '  export OXDAAS_IMAGE=%q\n' "$name"
+    if [[ "$image" != oxdaas ]]; then
+        printf '  export OXDAAS_IMAGE=%q\n' "$image"
     fi
     printf '  docker compose up -d\n  curl localhost:4000/healthz\n'
 }

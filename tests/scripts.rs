@@ -5,7 +5,7 @@ mod support;
 use std::{
     fs,
     io::{BufRead, BufReader},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -79,6 +79,23 @@ fn shellcheck_has_nothing_to_say() {
     let mut arguments = vec!["--external-sources", &source];
     arguments.extend(checked.iter().map(|path| text(path)));
     succeed("shellcheck", &arguments);
+}
+
+#[test]
+fn a_release_has_a_date_also_where_git_says_nothing() {
+    let home = TempDir::new();
+    symlink("/bin/true", home.path().join("git")).expect("a directory of ours");
+    let date = |environment: &str| {
+        let code = format!(
+            "set -euo pipefail; source {}; export {environment}; source_date",
+            text(&script("common.sh"))
+        );
+        succeed("bash", &["-c", &code]).stdout.trim().to_owned()
+    };
+    assert_eq!(date("SOURCE_DATE_EPOCH=1234567890"), "1234567890");
+    let silent = format!("SOURCE_DATE_EPOCH= PATH={}:$PATH", text(home.path()));
+    let lock = fs::metadata(repository().join("Cargo.lock")).expect("it is there");
+    assert_eq!(date(&silent), lock.mtime().to_string());
 }
 
 #[test]

@@ -5,8 +5,9 @@
 #
 # COMMAND is how to run the binary beside the server; it is given 'healthcheck',
 # 'console', 'import' and the like, and finds the server by its environment. Requests
-# carry the token in OXDAAS_TOKEN, if there is one. Ends when compaction has rewritten
-# a segment; fails at the first answer that is not as it must be.
+# carry the token in OXDAAS_TOKEN, if there is one, and trust the authorities of
+# OXDAAS_CA_FILE. Ends when compaction has rewritten a segment; fails at the first answer
+# that is not as it must be.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
@@ -30,6 +31,9 @@ main() {
     # Not an argument, where everyone on the machine sees it.
     if [[ -n "${OXDAAS_TOKEN:-}" ]]; then
         printf 'header = "Authorization: Bearer %s"\n' "$OXDAAS_TOKEN" >"$workspace/curlrc"
+    fi
+    if [[ -n "${OXDAAS_CA_FILE:-}" ]]; then
+        printf 'cacert = "%s"\n' "$OXDAAS_CA_FILE" >>"$workspace/curlrc"
     fi
     requests
     "$@" healthcheck >/dev/null
@@ -55,6 +59,10 @@ requests() {
     ask 200 '/docs?ids=exercise,none'
     ask 200 '/docs?limit=10&include=data'
     ask 200 /batch --data '{"ops":[{"put":{"id":1,"data":1}},{"put":{"id":2,"data":2}},{"get":{"id":1}},{"delete":{"id":2}}]}'
+    ask 200 /batch --data '{"atomic":true,"ops":[{"put":{"id":3,"data":1}},{"put":{"id":4,"data":2}},{"delete":{"id":3}}]}'
+    ask 409 /batch --data '{"atomic":true,"ops":[{"put":{"id":5,"data":1}},{"patch":{"id":4,"json_patch":[{"op":"test","path":"","value":9}]}}]}'
+    kind=application/json-patch+json ask 200 /docs/exercise -X PATCH --data '[{"op":"add","path":"/tags","value":[]}]'
+    ask 200 /docs/exercise -X PUT -H 'Durability: logged' --data '{"n":3,"list":[1]}'
     ask 200 /api --data '{"id":12,"data":{"color":"blue"}}'
     ask 200 '/api/cmd?id=12&cmd[query]=ONLY&cmd[keys][]=color' --globoff
     ask '200|201' '/docs/brief?ttl=0.05' -X PUT --data 1

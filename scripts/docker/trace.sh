@@ -4,9 +4,9 @@
 #   scripts/docker/trace.sh            writes scripts/docker/seccomp.json anew
 #   scripts/docker/trace.sh --check    fails if a call is missing in that file
 #
-# Runs the server under strace, with each --fsync, and makes it do everything that it
-# can do (scripts/docker/exercise.sh); starts it after a clean end and after a kill; runs
-# the commands that people run in its container.
+# Runs the server under strace, with each --fsync and by TLS, and makes it do everything
+# that it can do (scripts/docker/exercise.sh); has it read its files again; starts it after
+# a clean end and after a kill; runs the commands that people run in its container.
 # The profile holds for machines like this one (x86_64): on another kind, and after an
 # upgrade of the C library or of a dependency, run it again. OXDAAS_BINARY names a
 # binary to use instead of building one.
@@ -36,7 +36,7 @@ main() {
         --check) check=yes ;;
         *) fail "unknown argument $1; see --help" ;;
     esac
-    need strace python3 curl script
+    need strace python3 curl script openssl
     make_workspace
     binary="$(release_binary)"
     write_tracer
@@ -51,6 +51,11 @@ main() {
     # What is there is read again, after a clean end and after none.
     serve_and_exercise always KILL
     serve_and_exercise always INT
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+        -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+        -keyout "$workspace/key.pem" -out "$workspace/cert.pem" 2>/dev/null
+    export OXDAAS_TLS_CERT="$workspace/cert.pem" OXDAAS_TLS_KEY="$workspace/key.pem"
+    OXDAAS_CA_FILE="$workspace/cert.pem" serve_and_exercise always TERM
     local command
     for command in doctor "check $OXDAAS_DATA_DIR" "export $OXDAAS_DATA_DIR" "dump $OXDAAS_DATA_DIR" \
         "repair $OXDAAS_DATA_DIR $workspace/repaired" status; do
@@ -73,23 +78,35 @@ write_tracer() {
     chmod +x "$workspace/traced"
 }
 
-# serve_and_exercise POLICY SIGNAL: one life of a server, ended by SIGNAL.
+# serve_and_exercise POLICY SIGNAL: one life of a server, ended by SIGNAL; by TLS when
+# OXDAAS_CA_FILE is set.
 serve_and_exercise() {
-    local server
-    printf 'fsync %s, until SIG%s ...\n' "$1" "$2" >&2
+    local server scheme=http
+    if [[ -n "${OXDAAS_CA_FILE:-}" ]]; then
+        export OXDAAS_CA_FILE
+        scheme=https
+    fi
+    printf '%s, fsync %s, until SIG%s ...\n' "$scheme" "$1" "$2" >&2
     start_server "$workspace/traced" --data-dir "$OXDAAS_DATA_DIR" --fsync "$1" --segment-bytes 1048576 \
         --log-format json --access-log "$workspace/access.log"
-    OXDAAS_URL="http://$server_address" "$root/scripts/docker/exercise.sh" "http://$server_address" \
-        "$workspace/traced"
+    local -x OXDAAS_URL="$scheme://$server_address"
+    "$root/scripts/docker/exercise.sh" "$OXDAAS_URL" "$workspace/traced"
+    rm -rf "$workspace/copy"
+    "$workspace/traced" backup "$workspace/copy" >/dev/null
     # As people use it, in a terminal, where what is typed before it listens is lost.
     for _ in {1..30}; do
         sleep 1
         printf 'quit\n'
-    done | HOME="$workspace" OXDAAS_URL="http://$server_address" script --quiet --command "$workspace/traced console" /dev/null >/dev/null || true
+    done | HOME="$workspace" script --quiet --command "$workspace/traced console" /dev/null >/dev/null || true
     # The tracer is the child, the server is named in its lock file.
     server="$(head -n 1 "$OXDAAS_DATA_DIR/LOCK")"
+    # It opens the access log anew, and reads the other files while it is asked how it is.
+    mv "$workspace/access.log" "$workspace/access.old"
     kill -HUP "$server"
-    # Time to read its files again.
+    local deadline=$((SECONDS + 60))
+    until [[ -e "$workspace/access.log" ]]; do
+        ((SECONDS < deadline)) || fail "the access log is not opened anew on SIGHUP"
+    done
     "$workspace/traced" healthcheck >/dev/null
     kill "-$2" "$server"
     wait "$server_pid" 2>/dev/null || [[ "$2" == KILL ]] || fail "the server did not end well after SIG$2"
