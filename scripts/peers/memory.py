@@ -1,16 +1,19 @@
 """Memory for each of many small documents, and how long a restart takes to have them again.
 
-After the restart a few requests are made: allocators give memory back to the system while
-they work, not while nobody asks them.
+A restart is timed several times, and the median counts: what the kernel still writes of the
+load slows the first one down. After the last a few requests are made: allocators give memory
+back to the system while they work, not while nobody asks them.
 """
 
 import os
 import re
+import statistics
 import time
 
 import documents
 import servers
 
+RESTARTS = 3
 SETTLE_ROUNDS = 3
 SETTLE_SECONDS = 1.2
 
@@ -34,18 +37,22 @@ def ours(bench, count):
         bench.figures["oxdaas live"] = first.anonymous_bytes() / count
     finally:
         first.stop()
-    again = servers.oxdaas("oxdaas", bench.options.binary, directory, "everysec", bench.cores)
-    try:
-        for _ in range(SETTLE_ROUNDS):
-            documents.settle_over_http(again.address)
-            time.sleep(SETTLE_SECONDS)
-        bench.figures["oxdaas restarted"] = again.anonymous_bytes() / count
-        found = re.search(r"(\d+) documents recovered in ([0-9.]+) s", again.ready_line)
-        if int(found.group(1)) != count:
-            raise RuntimeError(f"{count} documents stored, {again.ready_line}")
-        bench.figures["oxdaas recovery"] = max(float(found.group(2)), 0.001)
-    finally:
-        again.stop()
+    seconds = []
+    for restart in range(RESTARTS):
+        again = servers.oxdaas("oxdaas", bench.options.binary, directory, "everysec", bench.cores)
+        try:
+            found = re.search(r"(\d+) documents recovered in ([0-9.]+) s", again.ready_line)
+            if int(found.group(1)) != count:
+                raise RuntimeError(f"{count} documents stored, {again.ready_line}")
+            seconds.append(float(found.group(2)))
+            if restart == RESTARTS - 1:
+                for _ in range(SETTLE_ROUNDS):
+                    documents.settle_over_http(again.address)
+                    time.sleep(SETTLE_SECONDS)
+                bench.figures["oxdaas restarted"] = again.anonymous_bytes() / count
+        finally:
+            again.stop()
+    bench.figures["oxdaas recovery"] = max(statistics.median(seconds), 0.001)
 
 
 def redis(bench, count):
@@ -56,13 +63,17 @@ def redis(bench, count):
         bench.figures["redis live"] = first.anonymous_bytes() / count
     finally:
         first.stop()
-    again = servers.redis("redis", directory, "everysec")
-    try:
-        time.sleep(SETTLE_ROUNDS * SETTLE_SECONDS)
-        bench.figures["redis restarted"] = again.anonymous_bytes() / count
-        with open(again.log, encoding="utf-8") as log:
-            # Its log has a line for each file that it loads.
-            loads = re.findall(r"DB loaded from (?:append only|incr|base) file \S*: ([0-9.]+) seconds", log.read())
-        bench.figures["redis recovery"] = max(sum(map(float, loads)), 0.001)
-    finally:
-        again.stop()
+    seconds = []
+    for restart in range(RESTARTS):
+        again = servers.redis("redis", directory, "everysec")
+        try:
+            if restart == RESTARTS - 1:
+                time.sleep(SETTLE_ROUNDS * SETTLE_SECONDS)
+                bench.figures["redis restarted"] = again.anonymous_bytes() / count
+            with open(again.log, encoding="utf-8") as log:
+                # Its log has a line for each file that it loads.
+                loads = re.findall(r"DB loaded from (?:append only|incr|base) file \S*: ([0-9.]+) seconds", log.read())
+            seconds.append(sum(map(float, loads)))
+        finally:
+            again.stop()
+    bench.figures["redis recovery"] = max(statistics.median(seconds), 0.001)

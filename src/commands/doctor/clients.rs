@@ -50,7 +50,7 @@ impl Reach {
         match self.is_wide() {
             true => Finding::Warning(
                 format!("without tokens, at {place}: all but this machine are refused"),
-                "give --token-file FILE (scripts/secret.sh makes a token) and let them in, or listen on 127.0.0.1",
+                "give --token-file FILE to let others in (scripts/secret.sh makes a token), or listen on 127.0.0.1",
             ),
             false => Finding::Fine(format!("everyone on this machine, at {place}")),
         }
@@ -61,7 +61,7 @@ impl Reach {
         match self.is_wide() {
             true => Finding::Warning(
                 format!("everyone reads and writes, at {place}"),
-                "give --token-file FILE (scripts/secret.sh makes a token) in place of --allow-anonymous, unless a firewall keeps strangers out",
+                "give --token-file FILE in place of --allow-anonymous (scripts/secret.sh makes a token), unless a firewall keeps strangers out",
             ),
             false => Finding::Fine(format!("everyone, at {place}")),
         }
