@@ -4,10 +4,12 @@
 mod support;
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Write as _},
+    path::Path,
     sync::{
         Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -18,7 +20,7 @@ use support::{
     client::{Client, Expected, Response, request},
     image::{Image, can_mount},
     json,
-    server::{Launch, Server},
+    server::{Exit, Launch, Server, TempDir},
 };
 
 const EXT4: &[&str] = &["mkfs.ext4", "-q", "-F"];
@@ -528,6 +530,186 @@ fn fail_a_sync_on(image: &Image) {
     }
     assert_eq!(client.put("/docs/0", "\"new\"").status, 200);
     server.stop();
+}
+
+/// Stores these documents and overwrites some; what they are then.
+fn some_documents(client: &mut Client) -> BTreeMap<String, String> {
+    let mut documents = BTreeMap::new();
+    for n in 0..60 {
+        let id = (n % 45).to_string();
+        let document = format!("\"{n}-{}\"", "x".repeat(3000));
+        let put = client.put(&format!("/docs/{id}"), &document);
+        assert!(matches!(put.status, 200 | 201), "{put:?}");
+        documents.insert(id, document);
+    }
+    documents
+}
+
+fn backup(server: &Server, copy: &Path) -> Exit {
+    let url = format!("http://{}", server.address);
+    Launch::bare(&["backup", "--url", &url]).arg(copy).run()
+}
+
+/// Checks that the copy is whole and has these documents, and is one to start on.
+#[track_caller]
+fn assert_backup_of(copy: &Path, documents: &BTreeMap<String, String>) {
+    let check = Launch::bare(&["check"]).arg(copy).run();
+    assert_eq!(check.code, Some(0), "{check:?}");
+    let server = Launch::serve(copy).cores(1).start();
+    let mut client = server.connect();
+    let ids = json(&client.get("/docs?limit=1000").body)["ids"].clone();
+    assert_eq!(ids.as_array().map(Vec::len), Some(documents.len()), "{ids}");
+    for (id, document) in documents {
+        assert_eq!(client.get(&format!("/docs/{id}")).text(), document, "{id}");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_backup_while_the_log_takes_no_writes_is_what_is_on_disk_or_says_that_there_is_none() {
+    if !can_mount() {
+        return;
+    }
+    let copies = TempDir::new();
+    let large = format!("\"{}\"", "z".repeat(200_000));
+    let small_segments = ["--segment-bytes", "65536"];
+
+    // No space: the log goes on once there is some, and what it has is backed up until then.
+    let image = Image::new(EXT4, 32);
+    let server = Launch::serve(&image.data())
+        .cores(2)
+        .args(&["--segment-bytes", "1048576"])
+        .start();
+    let mut client = server.connect();
+    let mut documents = some_documents(&mut client);
+    let document = |n: usize| format!("\"{n}-{}\"", "x".repeat(100_000));
+    let stored = fill(&mut client, 1000, &document);
+    documents.extend((1000..1000 + stored).map(|n| (n.to_string(), document(n))));
+    let copy = copies.path().join("full");
+    let exit = backup(&server, &copy);
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    assert_backup_of(&copy, &documents);
+    server.stop();
+
+    // A failed sync on a disk that is still read: what was on disk before, and none of what
+    // was refused.
+    for cores in [1, 2] {
+        let image = Image::thin(EXT4, 96, 24);
+        let server = Launch::serve(&image.data())
+            .cores(cores)
+            .args(&small_segments)
+            .start();
+        let mut client = server.connect();
+        let documents = some_documents(&mut client);
+        image.take_the_room();
+        let is_refused = |n| client.put(&format!("/docs/{n}"), &large).status == 503;
+        assert!(
+            (0..45).any(is_refused),
+            "the disk is full and nobody says it"
+        );
+        assert_refused(&client.put("/docs/0", "\"new\""), 503, "log_failed");
+        assert_refused(&client.put("/docs/new", "1"), 503, "log_failed");
+        let response = client.get("/backup");
+        assert_eq!(
+            response.status,
+            200,
+            "{:?}",
+            response.header("log-position")
+        );
+        let copy = copies.path().join(format!("failed-{cores}"));
+        let exit = backup(&server, &copy);
+        assert_eq!(exit.code, Some(0), "{exit:?}");
+        let position = response.header("log-position").expect("a position");
+        let as_of = format!("as of log position {position},");
+        assert!(exit.stdout.contains(&as_of), "{exit:?} and not {position}");
+        assert_backup_of(&copy, &documents);
+        server.kill();
+    }
+
+    // A disk that is gone: there is nothing to read.
+    for (mkfs, mebibytes) in [(EXT4, 64), (XFS, 320)] {
+        let image = Image::new(mkfs, mebibytes);
+        let server = Launch::serve(&image.data())
+            .cores(2)
+            .args(&small_segments)
+            .start();
+        let mut client = server.connect();
+        some_documents(&mut client);
+        image.cut_power();
+        assert_refused(&client.put("/docs/0", &large), 503, "log_failed");
+        let refused = client.get("/backup");
+        assert_refused(&refused, 503, "log_unreadable");
+        let copy = copies.path().join(mkfs[0]);
+        let exit = backup(&server, &copy);
+        assert_eq!(exit.code, Some(1), "{exit:?}");
+        assert!(exit.stderr.contains("log_unreadable"), "{exit:?}");
+        assert!(!copy.exists(), "{exit:?}");
+        server.kill();
+    }
+}
+
+/// Backups follow one another while the disk fails under writers: each has all that was
+/// acknowledged before it began, or is known not to be whole.
+#[test]
+fn a_backup_under_way_when_a_sync_fails_is_whole_or_known_not_to_be() {
+    if !can_mount() {
+        return;
+    }
+    let copies = TempDir::new();
+    let image = Image::thin(EXT4, 96, 24);
+    let server = Launch::serve(&image.data())
+        .cores(2)
+        .args(&["--segment-bytes", "262144"])
+        .start();
+    let acknowledged = [const { AtomicU64::new(0) }; WRITERS];
+    let failed = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for (writer, acknowledged) in acknowledged.iter().enumerate() {
+            let (mut client, failed) = (server.connect(), &failed);
+            scope.spawn(move || {
+                for n in 1.. {
+                    let document = format!("[{n},\"{}\"]", "x".repeat(500));
+                    match client.put(&format!("/docs/{writer}"), document).status {
+                        200 | 201 => acknowledged.store(n, Ordering::SeqCst),
+                        503 => return failed.store(true, Ordering::SeqCst),
+                        status => panic!("{status}"),
+                    }
+                }
+            });
+        }
+        let mut turn = 0;
+        let mut left = 2;
+        while left > 0 {
+            if turn == 3 {
+                image.take_the_room();
+            }
+            if failed.load(Ordering::SeqCst) {
+                left -= 1;
+            }
+            let before = acknowledged.each_ref().map(|n| n.load(Ordering::SeqCst));
+            let copy = copies.path().join(turn.to_string());
+            let exit = backup(&server, &copy);
+            turn += 1;
+            if exit.code == Some(0) {
+                let check = Launch::bare(&["check"]).arg(&copy).run();
+                assert_eq!(check.code, Some(0), "{check:?}");
+                let server = Launch::serve(&copy).cores(1).start();
+                for (writer, before) in before.into_iter().enumerate() {
+                    let read = server.connect().get(&format!("/docs/{writer}"));
+                    let found = json(&read.body)[0].as_u64().unwrap_or(0);
+                    assert!(found >= before, "backup {turn} has {found} after {before}");
+                }
+                server.stop();
+            } else {
+                assert_eq!(exit.code, Some(1), "{exit:?}");
+                if copy.exists() {
+                    let check = Launch::bare(&["check"]).arg(&copy).run();
+                    assert_eq!(check.code, Some(1), "{check:?}");
+                }
+            }
+        }
+    });
+    server.kill();
 }
 
 #[track_caller]

@@ -20,7 +20,7 @@ pub fn can_mount() -> bool {
 /// A mounted image; unmounted and removed with its owner.
 #[derive(Debug)]
 pub struct Image {
-    _home: TempDir,
+    home: TempDir,
     file: PathBuf,
     mounted: PathBuf,
 }
@@ -28,7 +28,22 @@ pub struct Image {
 impl Image {
     /// Makes and mounts a file system of `mebibytes` with `mkfs`.
     pub fn new(mkfs: &[&str], mebibytes: u64) -> Image {
+        Image::in_home(TempDir::new(), mkfs, mebibytes)
+    }
+
+    /// The same on a disk that has less room than it says, as one of a thinly provisioned pool:
+    /// once that is [taken](Image::take_the_room), syncs fail, and what was read or written
+    /// before is read all the same.
+    pub fn thin(mkfs: &[&str], mebibytes: u64, room_mebibytes: u64) -> Image {
         let home = TempDir::new();
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={room_mebibytes}m")])
+            .arg("tmpfs")
+            .arg(home.path()));
+        Image::in_home(home, mkfs, mebibytes)
+    }
+
+    fn in_home(home: TempDir, mkfs: &[&str], mebibytes: u64) -> Image {
         let file = home.path().join("image");
         let mounted = home.path().join("mounted");
         std::fs::create_dir(&mounted).expect("the mount point can be created");
@@ -38,7 +53,7 @@ impl Image {
             .expect("the image can be sparse");
         run(Command::new(mkfs[0]).args(&mkfs[1..]).arg(&file));
         let image = Image {
-            _home: home,
+            home,
             file,
             mounted,
         };
@@ -54,6 +69,14 @@ impl Image {
     /// The root of the file system.
     pub fn root(&self) -> &Path {
         &self.mounted
+    }
+
+    /// Takes all room of a [thin](Image::thin) disk that the image has not taken.
+    pub fn take_the_room(&self) {
+        let mut ballast = File::create(self.home.path().join("ballast")).expect("it is created");
+        let full = std::io::copy(&mut std::io::repeat(1), &mut ballast);
+        let full = full.expect_err("the disk has an end").kind();
+        assert_eq!(full, std::io::ErrorKind::StorageFull);
     }
 
     /// Stops the file system where it is: nothing that was not synced reaches the image.
@@ -107,6 +130,11 @@ impl Drop for Image {
                 .arg(&self.mounted)
                 .status();
         }
+        // What a thin image lies on; any other home is no mount point, and nothing happens.
+        let _ = Command::new("umount")
+            .args(["--lazy", "--quiet"])
+            .arg(self.home.path())
+            .status();
     }
 }
 
