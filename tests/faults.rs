@@ -522,6 +522,8 @@ fn fail_a_sync_on(image: &Image) {
         Some(1),
         "an end that could not sync is no success: {exit:?}"
     );
+    let said = exit.stderr.matches("refused until a restart").count();
+    assert_eq!(said, 1, "it is said once: {exit:?}");
     image.remount();
     let server = launch.start();
     let mut client = server.connect();

@@ -388,7 +388,10 @@ impl LogCore {
 
     fn finish_sync(&mut self, result: Result<(), String>) {
         self.synced_at = Instant::now();
-        if let Err(error) = &result {
+        // Once: writers go on asking, and every round of theirs comes here.
+        if let Err(error) = &result
+            && !self.process.log_failed.swap(true, Ordering::Relaxed)
+        {
             tracing::error!(
                 error,
                 "a sync of the log failed; writes are refused until a restart"
