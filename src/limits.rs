@@ -72,8 +72,41 @@ pub const PIPELINE_MAX: usize = 128;
 pub const TURN_MS: u64 = 20;
 /// Requests of a connection between two looks at the clock for that.
 pub const TURN_REQUESTS_MIN: usize = 8;
+/// Calls of a peer between two looks at the clock for that.
+pub const TURN_CALLS_MIN: usize = 32;
+/// Requests that a connection has pipelined, with more behind them, from which on they count as
+/// costly.
+pub const PIPELINED_COSTLY_MIN: usize = 32;
+/// Bytes of a body, of a document that is edited or shown, from which on it is measured how long
+/// that takes.
+pub const WEIGHTY_BYTES: usize = 16 * 1024;
+/// The same from which on work is taken to be costly before it is done.
+pub const COSTLY_BYTES: usize = 256 * 1024;
+/// The same of a body in gzip, which can be a thousand times as long.
+pub const COSTLY_GZIP_BYTES: usize = 1024;
+/// Bytes that an operation of a batch, or an id on a page, is worth beside its documents.
+pub const COSTLY_BYTES_EACH: usize = 64;
+/// Microseconds from which on what was measured was costly.
+pub const COSTLY_US: u64 = 100;
+/// For how many times the time that costly work took no more of it begins on a core, while other
+/// clients ask for light work. They keep sixteen parts of seventeen of each core, because a request
+/// may need two of them, and costly work costs more than what is measured: what the kernel and
+/// the log do for it comes on top.
+pub const REST: u32 = 16;
+/// Milliseconds after a light request for which its client is about.
+pub const LIGHT_ABOUT_MS: u64 = 50;
+/// Milliseconds after costly work for which its connection is taken to come back with more.
+pub const COSTLY_MEMORY_MS: u64 = 1_000;
 /// Bytes of responses that one connection may have waiting for its peer to read.
 pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of requests that are not whole and of responses that are not read, of all connections of
+/// a core together; beyond, those that keep it waiting the longest are ended. It is what a core
+/// can be made to hold by clients that do nothing, and room for 32 of the largest bodies at once.
+/// Two of the largest bodies always have room.
+pub const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of large documents that may be on their way from its peers to a core; what it is to be
+/// answered beyond that waits.
+pub const ANSWERS_UNDER_WAY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes that a connection may have sent ahead of what it is answered before it is no longer read.
 pub const INPUT_PARKED_BYTES_MAX: usize = 64 * 1024;
 /// The largest output buffer that a core keeps for its next response.
@@ -259,6 +292,9 @@ const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX_CEILING);
 const _: () = assert!((BODY_BYTES_MAX_CEILING as u64) < SEGMENT_BYTES_MAX / 2);
 const _: () = assert!(BODY_BYTES_MAX_DEFAULT < UNSETTLED_BYTES_MAX);
 const _: () = assert!(PIPELINE_MAX <= CALLS_MAX);
+// The clock is looked at between the first and the last of them.
+const _: () = assert!(TURN_REQUESTS_MIN < PIPELINED_COSTLY_MIN);
+const _: () = assert!(PIPELINED_COSTLY_MIN.is_multiple_of(TURN_REQUESTS_MIN));
 // The longest record that is allowed (RFC 5246, section 6.2.3) can become whole.
 const _: () = assert!(TLS_RECORD_BYTES_MAX + 2048 + 5 <= TLS_INCOMING_BYTES_MAX);
 // Each of them makes a call to every peer beyond the bound on calls.

@@ -44,7 +44,7 @@ pub type CallId = u32;
 #[derive(Debug, Default)]
 pub struct Parcel {
     /// What the receiver is asked.
-    pub calls: Vec<(CallId, Ask)>,
+    pub calls: Vec<Call>,
     /// Answers to calls of the receiver.
     pub replies: Vec<(CallId, Answer)>,
     /// Records of the sender's shard, for the receiver's log.
@@ -60,6 +60,19 @@ impl Parcel {
             && self.batches.is_empty()
             && self.settled.is_empty()
     }
+}
+
+/// A call of a peer.
+#[derive(Debug)]
+pub struct Call {
+    /// Its name at the core that made it.
+    pub id: CallId,
+    /// The connection there that it is made for; calls for the same one are done in order.
+    pub connection: u32,
+    /// Whether that connection has asked for nothing costly of late.
+    pub is_light: bool,
+    /// What is asked.
+    pub ask: Ask,
 }
 
 /// What a core can ask of a peer.
@@ -388,6 +401,15 @@ mod tests {
     use super::*;
     use crate::id::Id;
 
+    fn call(id: CallId, ask: Ask) -> Call {
+        Call {
+            id,
+            connection: 0,
+            is_light: true,
+            ask,
+        }
+    }
+
     /// Two cores that call each other as fast as they can; each answers all calls.
     async fn call_back_and_forth(
         builder: Builder,
@@ -403,7 +425,7 @@ mod tests {
         while answered < total || served < total || !mesh.is_flushed() {
             mesh.take_inbox(&mut inbox);
             for (from, parcel) in inbox.drain(..) {
-                for (call, _) in parcel.calls {
+                for Call { id: call, .. } in parcel.calls {
                     served += 1;
                     mesh.to(from)
                         .replies
@@ -421,7 +443,7 @@ mod tests {
                 };
                 mesh.to(peer)
                     .calls
-                    .push((made, Ask::Run(op, Durability::AsConfigured)));
+                    .push(call(made, Ask::Run(op, Durability::AsConfigured)));
                 made += 1;
                 mesh.flush();
             }
@@ -463,7 +485,7 @@ mod tests {
             rests.recv().expect("the receiver rests");
             let id = Id::Integer(1);
             let get = Ask::Run(Op::Get { id }, Durability::AsConfigured);
-            mesh.to(CoreId(0)).calls.push((7, get));
+            mesh.to(CoreId(0)).calls.push(call(7, get));
             mesh.flush();
         });
         let taken = receiver.expect("it starts").join().expect("no panic");

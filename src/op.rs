@@ -241,6 +241,16 @@ impl Outcome {
         }
     }
 
+    /// Bytes of the document that is answered.
+    #[must_use]
+    pub fn document_bytes(&self) -> usize {
+        match self {
+            Outcome::Found { document, .. } => document.len(),
+            Outcome::Edited { shown, .. } => shown.len(),
+            _ => 0,
+        }
+    }
+
     /// The same outcome, or a refusal in place of a document that is too much beside
     /// `document_bytes` of others in one answer.
     #[must_use]

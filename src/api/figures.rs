@@ -86,6 +86,9 @@ pub struct ConnectionFigures {
     pub turned_away_by_address: u64,
     /// Closed, because there were too many and their peers kept the server waiting the longest.
     pub closed_for_others: u64,
+    /// Closed, because what all held for their peers was too much and these had kept the server
+    /// waiting the longest.
+    pub closed_for_memory: u64,
     /// TLS handshakes that were completed.
     pub tls_handshakes: u64,
     /// Connections that TLS ended: nothing could be agreed on, or the peer broke it or was too

@@ -43,6 +43,11 @@ impl Chunked {
         }
     }
 
+    /// Bytes of the body that are decoded.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body.len()
+    }
+
     /// Takes the decoded body, once [`Chunked::next`] returned its end.
     pub(super) fn take_body(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.body)

@@ -187,6 +187,20 @@ impl Decoder {
         }
     }
 
+    /// Bytes that it keeps of a body under way.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        match &self.state {
+            State::Chunked { body, .. } => body.body_bytes(),
+            State::Head(_) | State::Length { .. } => 0,
+        }
+    }
+
+    /// Forgets what it has seen of a request, which is not waited for any more.
+    pub fn forget(&mut self) {
+        self.state = State::Head(HeadScan::default());
+    }
+
     /// How long the input is going to be, when a body of known length is under way.
     #[must_use]
     pub fn wanted_bytes(&self) -> Option<usize> {

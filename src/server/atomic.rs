@@ -1,6 +1,8 @@
 //! What a core does for atomic batches: its part of them, and, where the log runs, what the
 //! [`coordinator`](super::coordinator) wants done.
 
+use std::time::Instant;
+
 use super::{
     coordinator::Action,
     core::{Caller, Core, Waiter},
@@ -66,7 +68,9 @@ impl Core {
 
     /// Prepares this core's part of a batch.
     pub(super) fn prepare(&mut self, key: AtomicKey, ops: Vec<AtomicOp>, waiter: Waiter) {
+        let began = Instant::now();
         self.shard.prepare(key, ops, waiter);
+        self.charge_anyone(began);
         self.cast_votes();
     }
 
@@ -85,10 +89,12 @@ impl Core {
 
     /// Applies or drops this core's part, and answers everyone who waited for it.
     pub(super) fn conclude(&mut self, key: AtomicKey, conclusion: Conclusion) {
+        let began = Instant::now();
         self.answer_all(|shard, answers| {
             shard.conclude(key, conclusion, |waiter, outcome| {
                 answers.give(waiter, outcome);
             });
         });
+        self.charge_anyone(began);
     }
 }

@@ -5,7 +5,7 @@
 //! request in flight; a slot is rendered once everything before it is, so that
 //! pipelined responses leave in request order whichever core answers first.
 
-use std::{collections::VecDeque, net::SocketAddr, os::fd::OwnedFd};
+use std::{collections::VecDeque, net::SocketAddr, os::fd::OwnedFd, time::Duration};
 
 use bytes::Bytes;
 
@@ -20,7 +20,7 @@ use crate::{
     id::Id,
     limits::{
         BODY_BYTES_PER_S_WHEN_FULL, BODY_RATE_BYTES_MIN, LINGER_MS, OUTPUT_BYTES_MAX,
-        STREAM_BYTES_PER_S_MIN, STREAM_SEND_MS_MAX,
+        STREAM_BYTES_PER_S_MIN, STREAM_SEND_MS_MAX, WEIGHTY_BYTES,
     },
     op::{Durability, Expires, Outcome},
     tls::Session,
@@ -66,6 +66,16 @@ pub struct Connection {
     pub stage: Stage,
     /// Whether the connection is on the list of those to look at before the turn ends.
     pub listed: bool,
+    /// Until when its requests are taken to be costly, because others were.
+    pub costly_until_ms: u64,
+    /// Bytes of answers that have others before them.
+    ready_bytes: usize,
+    /// What it holds, as the desk has counted it.
+    pub counted_bytes: usize,
+    /// Whether the next response is a large one, which is rendered when there is time.
+    pub awaits_rendering: bool,
+    /// How long it took to take in bodies since that was last charged.
+    pub taking_in: Duration,
     clock: Clock,
 }
 
@@ -192,6 +202,11 @@ impl Connection {
             peer_closed: false,
             stage: Stage::Open,
             listed: false,
+            costly_until_ms: 0,
+            ready_bytes: 0,
+            counted_bytes: 0,
+            awaits_rendering: false,
+            taking_in: Duration::ZERO,
             clock: Clock {
                 heard_ms: now_ms,
                 request_began_ms: now_ms,
@@ -218,6 +233,11 @@ impl Connection {
     pub fn begin_answer(&mut self, number: u32, response_at: usize) -> Option<Answered> {
         let exchange = self.slot(number).exchange.take();
         answered(exchange, &self.output[response_at..])
+    }
+
+    /// Whether its requests are taken to be costly.
+    pub fn is_costly(&self, now_ms: u64) -> bool {
+        now_ms < self.costly_until_ms
     }
 
     /// Whether a response can be rendered straight to the output.
@@ -248,6 +268,25 @@ impl Connection {
     /// Bytes that the peer sent and no request has consumed, encrypted or not.
     pub fn received_bytes(&self) -> usize {
         self.input.len() + self.tls.as_ref().map_or(0, |tls| tls.incoming_bytes())
+    }
+
+    /// Bytes of requests that are not whole and of responses that the peer has not taken.
+    pub fn held_bytes(&self) -> usize {
+        let sent_bytes = match self.sending {
+            true => self.clock.send_bytes,
+            false => 0,
+        };
+        let kept_bytes = self.decoder.kept_bytes();
+        self.received_bytes() + kept_bytes + self.ready_bytes + self.output.len() + sent_bytes
+    }
+
+    /// Since when it holds what a peer has not taken or not ended, or is too much to be done.
+    pub fn holds_since_ms(&self) -> Option<u64> {
+        if self.sending {
+            return Some(self.clock.send_began_ms);
+        }
+        let waits = self.stage == Stage::Open && self.slots.is_empty();
+        (waits && self.received_bytes() > 0).then_some(self.clock.request_began_ms)
     }
 
     /// Whether a TLS handshake is under way.
@@ -327,18 +366,25 @@ impl Connection {
 
     /// Takes in the response to request `number`, which several cores answered together, or
     /// what is left of one that was streamed.
-    pub fn finish(&mut self, number: u32, response: Vec<u8>) {
+    pub fn finish(&mut self, number: u32, mut response: Vec<u8>) {
+        if self.stage == Stage::Dead {
+            // Nobody is told.
+            response = Vec::new();
+        }
+        let ready_bytes = response.len();
         let state = &mut self.slot(number).state;
         assert!(
             matches!(state, SlotState::Gathering | SlotState::Streaming),
             "answered once"
         );
         *state = SlotState::Rendered(response);
+        self.ready_bytes += ready_bytes;
         self.awaited -= 1;
     }
 
     /// Takes a slot for an outcome that is known but has others before it.
     pub fn hold(&mut self, render: Render, persistence: Persistence, outcome: Outcome) {
+        self.ready_bytes += outcome.document_bytes();
         self.push(
             SlotState::Ready {
                 render,
@@ -351,6 +397,7 @@ impl Connection {
 
     /// Takes a slot for a response that is known but has others before it.
     pub fn hold_rendered(&mut self, response: Vec<u8>, persistence: Persistence) {
+        self.ready_bytes += response.len();
         self.push(SlotState::Rendered(response), persistence);
     }
 
@@ -368,6 +415,13 @@ impl Connection {
     /// Takes in the outcome of request `number`. When the id that the server chose is in use
     /// already, nothing is settled: returns how many ids in a row were.
     pub fn settle(&mut self, number: u32, outcome: Outcome) -> Option<u32> {
+        if self.stage == Stage::Dead {
+            // Nobody is told.
+            self.slot(number).state = SlotState::Rendered(Vec::new());
+            self.awaited -= 1;
+            return None;
+        }
+        let ready_bytes = outcome.document_bytes();
         let state = &mut self.slot(number).state;
         if let (SlotState::Choosing { tries, .. }, Outcome::ConditionFailed) =
             (&mut *state, &outcome)
@@ -393,13 +447,16 @@ impl Connection {
                 panic!("a request has one outcome")
             }
         };
+        self.ready_bytes += ready_bytes;
         self.awaited -= 1;
         None
     }
 
-    /// Renders the responses whose turn has come, as far as the output has room, and says what
-    /// they answer.
-    pub fn render_ready(&mut self, date: &DateField, answers: &mut Vec<Answered>) {
+    /// Renders the responses whose turn has come, as far as the output has room and up to so many
+    /// large ones, and says what they answer.
+    pub fn render_ready(&mut self, date: &DateField, answers: &mut Vec<Answered>, large_max: u32) {
+        let mut large_count = 0;
+        self.awaits_rendering = false;
         while self.output.len() < OUTPUT_BYTES_MAX {
             let response_at = self.output.len();
             match self.slots.front() {
@@ -424,9 +481,19 @@ impl Connection {
                             persistence: *persistence,
                             date,
                         };
+                        let document_bytes = outcome.document_bytes();
+                        large_count += u32::from(document_bytes >= WEIGHTY_BYTES);
+                        if large_count > large_max {
+                            self.awaits_rendering = true;
+                            break;
+                        }
+                        self.ready_bytes -= document_bytes;
                         api::render(render, outcome, id.as_ref(), &reply, &mut self.output);
                     }
-                    SlotState::Rendered(response) => self.output.extend_from_slice(response),
+                    SlotState::Rendered(response) => {
+                        self.ready_bytes -= response.len();
+                        self.output.extend_from_slice(response);
+                    }
                     SlotState::Awaited(_)
                     | SlotState::Choosing { .. }
                     | SlotState::Gathering
@@ -475,6 +542,7 @@ impl Connection {
         }
         self.parked = false;
         self.input = Vec::new();
+        self.decoder.forget();
     }
 
     /// Begins to wait for the peer to read the last response.
@@ -489,6 +557,12 @@ impl Connection {
         self.end();
         self.stage = Stage::Dead;
         self.output = Vec::new();
+        for slot in &mut self.slots {
+            if let SlotState::Ready { .. } | SlotState::Rendered(_) = slot.state {
+                slot.state = SlotState::Rendered(Vec::new());
+            }
+        }
+        self.ready_bytes = 0;
     }
 
     /// Notes that bytes arrived.

@@ -25,10 +25,12 @@ use super::{
     desk::{Crowd, Desk, Seat},
     gate::Gate,
     gather::{Gather, Waiting},
+    lanes::Lanes,
     log_core::LogPort,
     process::Process,
     records::Records,
     reporter::{Reporter, Reports},
+    rest::Rest,
     ring::{Event, ReceiveEnd, Ring},
     share::{Asker, Share},
     streams::{MadeSlices, Streaming},
@@ -45,7 +47,7 @@ use crate::{
     journal::Journal,
     limits::DRAIN_TIMEOUT_MS,
     log::Directory,
-    mesh::{Alarm, Ask, CallId, Mesh, Parcel},
+    mesh::{Alarm, Ask, Call, CallId, Mesh, Parcel},
     op::AtomicKey,
     shard::{IdSource, Shard},
 };
@@ -103,6 +105,12 @@ pub struct Core {
     pub(super) mesh: Mesh,
     /// What peers are asked for requests of this core.
     pub(super) calls: Slab<Caller>,
+    /// What peers asked of this core and was not done.
+    pub(super) lanes: Lanes<Call>,
+    /// Who has to wait for others.
+    pub(super) rest: Rest,
+    /// Whether something was put off in the turn under way that could have been done.
+    pub(super) puts_off: bool,
     /// Requests of this core that several cores answer together.
     pub(super) gathers: Slab<Gather>,
     /// As before, and their turn has not come.
@@ -133,7 +141,7 @@ pub struct Core {
     pub(super) disk: Arc<Directory>,
     listener: TcpListener,
     accepting: Accepting,
-    /// When it was last said that connections are not accepted.
+    /// When it was last said that connections are not accepted, or ended.
     complained: Option<Instant>,
     inbox: Vec<(CoreId, Parcel)>,
     started: Instant,
@@ -142,7 +150,7 @@ pub struct Core {
     /// When the executor's other tasks last had their turn.
     yielded: Instant,
     ticked: Instant,
-    drain_until: Option<Instant>,
+    pub(super) drain_until: Option<Instant>,
     /// Whether this core told the process that it is drained.
     counted_as_drained: bool,
 }
@@ -197,6 +205,9 @@ impl Core {
             shard: parts.shard,
             mesh: parts.mesh,
             calls: Slab::new(),
+            lanes: Lanes::new(),
+            rest: Rest::new(now),
+            puts_off: false,
             gathers: Slab::new(),
             waiting: VecDeque::new(),
             shares: Slab::new(),
@@ -234,12 +245,14 @@ impl Core {
             if self.process.draining.load(Ordering::Relaxed) && self.drain(&mut ring) {
                 return;
             }
-            if !worked && (in_vain || self.waits_for_executor()) {
+            let is_awake = worked || self.puts_off;
+            if !is_awake && (in_vain || self.waits_for_executor()) {
                 self.sleep(&mut ring).await;
                 in_vain = false;
-            } else if worked && (self.waits_for_executor() || self.executor_is_due()) {
+            } else if is_awake && (self.waits_for_executor() || self.executor_is_due()) {
                 ring.submit().expect(RING_WORKS);
-                match self.log.as_ref().is_some_and(|log| log.waits_for_thread()) {
+                let waits_for_thread = self.log.as_ref().is_some_and(|log| log.waits_for_thread());
+                match !worked || waits_for_thread {
                     true => sleep(MOMENT).await,
                     false => glommio::executor().yield_task_queue_now().await,
                 }
@@ -295,14 +308,17 @@ impl Core {
             log.look_at_clock(now);
         }
         self.records.begin_turn();
+        self.puts_off = false;
         let mut worked = false;
         while let Some(event) = ring.next_event() {
             worked = true;
             self.on_event(event, ring);
         }
         worked |= self.take_parcels();
+        worked |= self.take_lanes();
         worked |= self.take_settled();
         worked |= self.take_inquiries();
+        worked |= self.render_large();
         worked |= self.resume_parked();
         while self.begin_gathers() | self.run_atomics() {
             // Some may be answered already, and more was pipelined behind them.
@@ -320,6 +336,7 @@ impl Core {
         }
         self.mesh.flush();
         self.flush_connections(ring);
+        self.relieve();
         if now - self.ticked >= TICK {
             self.ticked = now;
             self.tick(ring);
@@ -380,6 +397,7 @@ impl Core {
                         Some(_) => self.on_records(token, bytes),
                     }
                     ring.recycle(data);
+                    self.relieve();
                 }
                 match end {
                     Some(ReceiveEnd::Paused) => self.desk.receiving_paused(token),
@@ -429,11 +447,7 @@ impl Core {
     }
 
     fn not_accepted(&mut self, error: &io::Error) {
-        if self
-            .complained
-            .is_none_or(|last| self.now - last >= COMPLAINT)
-        {
-            self.complained = Some(self.now);
+        if self.may_complain() {
             tracing::warn!(core = self.id.0, %error, "connections are not accepted");
         }
         let spent = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
@@ -527,6 +541,33 @@ impl Core {
         }
     }
 
+    /// Has connections hold no more for their peers than they may.
+    fn relieve(&mut self) {
+        if !self.desk.is_full() {
+            return;
+        }
+        let ended = self.desk.relieve();
+        self.tally().closed_for_memory.add(ended);
+        if ended > 0 && self.may_complain() {
+            tracing::warn!(
+                core = self.id.0,
+                ended,
+                "requests that are not whole and responses that are not read filled their memory; \
+                 the connections that had kept the core waiting the longest were ended",
+            );
+        }
+    }
+
+    /// Whether it is time to say again what cannot be helped.
+    fn may_complain(&mut self) -> bool {
+        let last = self.complained.replace(self.now);
+        let may = last.is_none_or(|last| self.now - last >= COMPLAINT);
+        if !may {
+            self.complained = last;
+        }
+        may
+    }
+
     fn accept_again(&mut self, ring: &mut Ring) {
         if self.accepting == Accepting::Failed {
             self.accepting = Accepting::On;
@@ -580,7 +621,7 @@ fn peer_of(socket: &OwnedFd) -> Option<SocketAddr> {
     SocketAddr::try_from(address).ok()
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -27,8 +27,8 @@ use crate::{
     config::Timeouts,
     http::{Bounds, DateClock, DateField, Persistence},
     limits::{
-        INPUT_PARKED_BYTES_MAX, LOOK_FOR_ROOM_MS, PATIENCE_WHEN_FULL_MS, POOLED_BUFFER_BYTES_MAX,
-        POOLED_BUFFER_COUNT, RECEIVE_BUFFER_BYTES,
+        HELD_BYTES_MAX, INPUT_PARKED_BYTES_MAX, LOOK_FOR_ROOM_MS, PATIENCE_WHEN_FULL_MS,
+        POOLED_BUFFER_BYTES_MAX, POOLED_BUFFER_COUNT, RECEIVE_BUFFER_BYTES,
     },
     op::Outcome,
     tls::{self, Session},
@@ -65,6 +65,10 @@ pub struct Desk {
     pub parked: Vec<Token>,
     /// Emptied output buffers, to be used again.
     buffers: Vec<Vec<u8>>,
+    /// Bytes that all connections together hold for their peers.
+    pub held_bytes: usize,
+    /// Connections whose next response is a large one, to be rendered when there is time.
+    pub large: Vec<Token>,
     /// Requests that were answered since they were last counted.
     pub answered: Vec<Answered>,
     /// Whether requests are noted, for the access log.
@@ -95,6 +99,8 @@ impl Desk {
             listed: Vec::new(),
             parked: Vec::new(),
             buffers: Vec::new(),
+            held_bytes: 0,
+            large: Vec::new(),
             answered: Vec::new(),
             takes_notes: false,
             speaks_tls: false,
@@ -238,6 +244,60 @@ impl Desk {
         false
     }
 
+    /// Counts anew what the connection holds for its peer.
+    pub fn count_held(&mut self, token: Token) {
+        let connection = &mut self.connections[index(token)];
+        let held_bytes = connection.held_bytes();
+        self.held_bytes += held_bytes;
+        self.held_bytes -= std::mem::replace(&mut connection.counted_bytes, held_bytes);
+    }
+
+    /// Whether connections hold more than they may.
+    pub fn is_full(&self) -> bool {
+        self.held_bytes > HELD_BYTES_MAX.max(2 * self.bounds.body_bytes_max)
+    }
+
+    /// Ends connections that hold something and keep the server waiting the longest, until an
+    /// eighth of what all may hold is free again; returns how many.
+    ///
+    /// Costs a look at all connections, but that not before so much has arrived anew.
+    pub fn relieve(&mut self) -> u64 {
+        let bound = HELD_BYTES_MAX.max(2 * self.bounds.body_bytes_max);
+        let mut excess = self.held_bytes.saturating_sub(bound - bound / 8);
+        let waiting = self.connections.iter().filter_map(|(key, connection)| {
+            let token = Token::try_from(key).expect("tokens are made from u32");
+            // Those that hold little are bounded by their number.
+            let holds_much = connection.counted_bytes > RECEIVE_BUFFER_BYTES;
+            let since_ms = connection.holds_since_ms().filter(|_| holds_much)?;
+            Some((since_ms, token, connection.counted_bytes))
+        });
+        let mut waiting: Vec<_> = waiting.collect();
+        waiting.sort_unstable();
+        let mut ended = 0;
+        for (_, token, bytes) in waiting {
+            if excess == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(bytes);
+            if self.connection(token).stage == Stage::Dead {
+                // The ring is about to let go of what it holds.
+                continue;
+            }
+            ended += 1;
+            match self.connection(token).sending {
+                true => self.cut(token),
+                false => self.end_with(token, &Problem::new(
+                    Code::Overloaded,
+                    "requests that are not whole and responses that are not read fill the memory \
+                     that they may have, and this request has been under way the longest; send it \
+                     again, faster",
+                )),
+            }
+            self.count_held(token);
+        }
+        ended
+    }
+
     /// Puts the connection on the list of those to look at before the turn ends.
     pub fn list(&mut self, token: Token) {
         let connection = &mut self.connections[index(token)];
@@ -303,8 +363,23 @@ impl Desk {
     }
 
     fn render_ready(&mut self, token: Token) {
+        self.render(token, 0);
+    }
+
+    /// Renders the large response that is next, and those behind it up to the next large one.
+    pub fn render_large(&mut self, token: Token) {
+        self.render(token, 1);
+        self.list(token);
+    }
+
+    fn render(&mut self, token: Token, large_max: u32) {
         let connection = &mut self.connections[index(token)];
-        connection.render_ready(self.date.at(self.unix_second), &mut self.answered);
+        let date = self.date.at(self.unix_second);
+        let is_listed = connection.awaits_rendering && large_max == 0;
+        connection.render_ready(date, &mut self.answered, large_max);
+        if connection.awaits_rendering && !is_listed {
+            self.large.push(token);
+        }
     }
 
     /// The ring stopped reporting what arrives, for a reason that will pass.
@@ -380,9 +455,11 @@ impl Desk {
                 dismiss(connection);
             }
             advance(connection, token, now_ms, ring);
-            if connection.is_free() {
+            self.count_held(token);
+            if self.connections[index(token)].is_free() {
                 // Still on the parked list, perhaps: resuming skips what is gone.
                 let gone = self.connections.remove(index(token));
+                self.held_bytes -= gone.counted_bytes;
                 self.left.extend(Subscriber::of(gone.peer.ip()));
                 closed += 1;
             }

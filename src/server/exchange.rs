@@ -1,32 +1,43 @@
 //! From bytes to operations, from outcomes to responses: the part of a core that
 //! deals with requests and with what its peers ask.
 
-use std::time::Duration;
+use std::{
+    borrow::Cow,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use slab::Slab;
 
 use super::{
     connection::{Exchange, Stage, Unplaced},
-    core::{Caller, Core, Waiter},
+    core::{Caller, Core, Waiter, millis},
     desk::{Desk, Seat},
     gate::Guard,
     gather::Waiting,
+    process::Process,
+    rest::Client,
     ring::Token,
     share::{Asker, Share},
     witness::Note,
 };
 use crate::{
     api::{self, BodyMode, Label, Need, Plan, Problem, Render, ReplyContext, Report},
-    http::{CONTINUE, Field, Persistence, Request, Step, Transfer},
+    http::{CONTINUE, Field, Method, Persistence, Phase, Request, Step, Transfer},
     id::{CoreId, Id},
-    limits::{CALLS_MAX, OUTPUT_BYTES_MAX, PIPELINE_MAX, TURN_MS, TURN_REQUESTS_MIN},
-    mesh::{Answer, Ask, CallId, Mesh, Parcel},
+    limits::{
+        ANSWERS_UNDER_WAY_BYTES_MAX, CALLS_MAX, COSTLY_BYTES, COSTLY_BYTES_EACH, COSTLY_GZIP_BYTES,
+        COSTLY_MEMORY_MS, COSTLY_US, OUTPUT_BYTES_MAX, PIPELINE_MAX, PIPELINED_COSTLY_MIN, REST,
+        TURN_CALLS_MIN, TURN_MS, TURN_REQUESTS_MIN, WEIGHTY_BYTES,
+    },
+    mesh::{Answer, Ask, Call, CallId, Mesh, Parcel},
     op::{Chosen, Condition, Durability, Op, Outcome, Refusal},
     shard::{Settled, Shard},
 };
 
 /// Outcomes on their way to those who waited for them.
 pub(super) struct Answers<'a> {
+    process: &'a Process,
     mesh: &'a mut Mesh,
     desk: &'a mut Desk,
     shares: &'a mut Slab<Share>,
@@ -44,6 +55,7 @@ impl Answers<'_> {
                 }
             }
             Waiter::Peer(peer, call) => {
+                self.process.note_answer(peer, &outcome);
                 let answer = Answer::Outcome(outcome);
                 self.mesh.to(peer).replies.push((call, answer));
             }
@@ -67,15 +79,37 @@ impl Core {
             return;
         }
         connection.heard(now_ms);
+        let began = (connection.decoder.phase() == Phase::Body).then(Instant::now);
+        if !connection.parked && connection.is_costly(now_ms) && self.others_about(token) {
+            // Behind the light requests that have arrived.
+            self.desk.park(token);
+        }
+        let connection = self.desk.connection(token);
         if connection.parked {
             connection.input.extend_from_slice(bytes);
             self.desk.list(token);
         } else if connection.input.is_empty() {
             let consumed = self.serve(token, bytes);
             self.keep(token, &bytes[consumed..]);
+            self.desk.count_held(token);
         } else {
             connection.input.extend_from_slice(bytes);
             self.serve_input(token);
+            self.desk.count_held(token);
+        }
+        if let Some(began) = began {
+            self.charge_body(token, began);
+        }
+    }
+
+    /// Notes the time that it took to take in a part of a body.
+    fn charge_body(&mut self, token: Token, began: Instant) {
+        let now = Instant::now();
+        let connection = self.desk.connection(token);
+        connection.taking_in += now - began;
+        if connection.taking_in >= COSTLY {
+            let took = std::mem::take(&mut connection.taking_in);
+            self.note_costly(token, took, now);
         }
     }
 
@@ -88,7 +122,7 @@ impl Core {
             // They go on in the next turn, which there must be.
             return true;
         }
-        let mut any = false;
+        let (mut any, mut resting) = (false, Vec::new());
         for token in std::mem::take(&mut self.desk.parked) {
             let Some(connection) = self.desk.connections.get_mut(to_index(token)) else {
                 continue;
@@ -96,12 +130,20 @@ impl Core {
             if !connection.parked {
                 continue;
             }
+            if self.is_put_off(token) {
+                resting.push(token);
+                continue;
+            }
+            let connection = self.desk.connection(token);
             connection.parked = false;
             if connection.stage.is_open() {
                 any |= self.serve_input(token) > 0;
                 self.desk.list(token);
             }
         }
+        // Those that were served are last now.
+        resting.append(&mut self.desk.parked);
+        self.desk.parked = resting;
         any
     }
 
@@ -117,68 +159,13 @@ impl Core {
                 .expect("records are sent to the core that runs the log");
             log.submit(peer, batch);
         }
-        if parcel.calls.len() > 1 {
-            self.shard
-                .warm(parcel.calls.iter().filter_map(|(_, ask)| match ask {
-                    Ask::Run(op, _) => Some(op.id()),
-                    _ => None,
-                }));
-        }
-        for (call, ask) in parcel.calls {
-            match ask {
-                Ask::Run(op, durability) => {
-                    self.tally().served.add(1);
-                    let waiter = Waiter::Peer(peer, call);
-                    if let Some(outcome) = self.shard.execute_as(op, durability, waiter) {
-                        self.reply(peer, call, Answer::Outcome(outcome));
-                    }
-                }
-                Ask::RunAll(ops, durability) => {
-                    self.tally().served.add_count(ops.len());
-                    self.begin_share(ops, durability, Asker::Peer(peer, call));
-                }
-                Ask::Atomic(ops, durability) => {
-                    self.tally().served.add_count(ops.len());
-                    let asker = Asker::Peer(peer, call);
-                    let _ = self.coordinator.ask(asker, ops, durability);
-                }
-                Ask::Prepare(key, ops) => self.prepare(key, ops, Waiter::Peer(peer, call)),
-                Ask::Conclude(key, conclusion) => {
-                    self.conclude(key, conclusion);
-                    self.reply(peer, call, Answer::Concluded);
-                }
-                Ask::List(listing) => {
-                    let page = self.shard.list(&listing);
-                    self.reply(peer, call, Answer::Listed(page));
-                }
-                Ask::Examine(inquiry) => {
-                    let finding = self.shard.look_up(inquiry);
-                    self.reply(peer, call, Answer::Found(finding));
-                }
-                Ask::NextId { taken_in_a_row } => {
-                    let ids = self
-                        .ids
-                        .as_mut()
-                        .expect("ids are asked of the core that has their source");
-                    let id = ids.next_id(taken_in_a_row);
-                    self.reply(peer, call, Answer::NextId(id));
-                }
-                Ask::NextIds {
-                    count,
-                    taken_in_a_row,
-                } => {
-                    let ids = self
-                        .ids
-                        .as_mut()
-                        .expect("ids are asked of the core that has their source");
-                    let ids = ids.next_ids(count, taken_in_a_row);
-                    self.reply(peer, call, Answer::NextIds(ids));
-                }
-            }
-        }
+        self.take_calls(peer, parcel.calls);
         for (call, answer) in parcel.replies {
             match (self.calls.remove(to_index(call)), answer) {
-                (Caller::Seat(seat), Answer::Outcome(outcome)) => self.settle(seat, outcome),
+                (Caller::Seat(seat), Answer::Outcome(outcome)) => {
+                    self.process.note_taken(self.id, &outcome);
+                    self.settle(seat, outcome);
+                }
                 (Caller::Seat(seat), Answer::NextId(id)) => self.store_under(seat, id),
                 (Caller::Gather(gather), Answer::Listed(page)) => self.on_listed(gather, page),
                 (Caller::Gather(gather), Answer::NextIds(ids)) => self.on_ids(gather, ids),
@@ -201,6 +188,169 @@ impl Core {
         }
     }
 
+    /// Does what a peer asks, as far as there is time for it.
+    fn take_calls(&mut self, peer: CoreId, calls: Vec<Call>) {
+        if calls.len() > 1 {
+            let ids = calls.iter().filter_map(|call| match &call.ask {
+                Ask::Run(op, _) => Some(op.id()),
+                _ => None,
+            });
+            self.shard.warm(ids);
+        }
+        let mut is_long = self.has_enough(peer);
+        for (number, call) in calls.into_iter().enumerate() {
+            if number % TURN_CALLS_MIN == TURN_CALLS_MIN - 1 {
+                is_long |= self.turn_is_long();
+            }
+            let client = Client {
+                core: peer,
+                token: call.connection,
+            };
+            if !can_wait(&call.ask) {
+                self.answer_call(peer, call);
+                continue;
+            }
+            let weight = weight(&self.shard, &call.ask);
+            let is_costly = weight >= COSTLY_BYTES || !call.is_light && weight >= WEIGHTY_BYTES;
+            if is_long || self.lanes.has(client) || is_costly && self.must_rest(client) {
+                self.lanes.push(client, call);
+            } else if weight >= WEIGHTY_BYTES {
+                self.answer_costly_call(client, call);
+                is_long |= self.turn_is_long();
+            } else {
+                if call.is_light {
+                    self.rest.saw_light(client, self.now);
+                }
+                let is_large = self.answer_call(peer, call);
+                is_long |= is_large && self.has_enough(peer);
+            }
+        }
+    }
+
+    /// Goes on with what peers asked before; whether there was something to be done.
+    pub(super) fn take_lanes(&mut self) -> bool {
+        let Some(first) = self.lanes.first() else {
+            return false;
+        };
+        if self.lanes.all_wait && self.must_rest(first) {
+            self.puts_off = true;
+            return false;
+        }
+        self.lanes.all_wait = false;
+        let (mut any, mut passed) = (false, 0);
+        while passed < self.lanes.len() {
+            if self.turn_is_long() {
+                self.puts_off = true;
+                break;
+            }
+            let (client, call) = self.lanes.advance().expect("there are lanes");
+            let weight = weight(&self.shard, &call.ask);
+            let is_costly = weight >= COSTLY_BYTES || !call.is_light && weight >= WEIGHTY_BYTES;
+            if is_costly && self.must_rest(client) || self.has_enough(client.core) {
+                self.puts_off = true;
+                passed += 1;
+                self.lanes.all_wait = passed == self.lanes.len() && !any;
+                continue;
+            }
+            (any, passed) = (true, 0);
+            let call = self.lanes.take().expect("it was shown");
+            match weight >= WEIGHTY_BYTES {
+                true => self.answer_costly_call(client, call),
+                false => {
+                    self.answer_call(client.core, call);
+                }
+            }
+        }
+        any
+    }
+
+    /// Whether a peer has to take large documents before it is answered more.
+    fn has_enough(&self, peer: CoreId) -> bool {
+        let under_way = self.process.under_way(peer).load(Ordering::Relaxed);
+        under_way > ANSWERS_UNDER_WAY_BYTES_MAX
+    }
+
+    fn answer_costly_call(&mut self, client: Client, call: Call) {
+        let began = Instant::now();
+        self.answer_call(client.core, call);
+        self.charge_anyone(began);
+    }
+
+    /// Does what is asked; whether a large document was answered.
+    fn answer_call(&mut self, peer: CoreId, call: Call) -> bool {
+        let Call {
+            id: call,
+            connection,
+            ask,
+            ..
+        } = call;
+        match ask {
+            Ask::Run(op, durability) => {
+                if peer == self.id {
+                    let seat = Seat {
+                        token: connection,
+                        number: call,
+                    };
+                    let waiter = Waiter::Seat(seat);
+                    if let Some(outcome) = self.shard.execute_as(op, durability, waiter) {
+                        self.settle(seat, outcome);
+                    }
+                    return false;
+                }
+                self.tally().served.add(1);
+                let waiter = Waiter::Peer(peer, call);
+                if let Some(outcome) = self.shard.execute_as(op, durability, waiter) {
+                    self.process.note_answer(peer, &outcome);
+                    let is_large = outcome.document_bytes() >= WEIGHTY_BYTES;
+                    self.reply(peer, call, Answer::Outcome(outcome));
+                    return is_large;
+                }
+            }
+            Ask::RunAll(ops, durability) => {
+                self.tally().served.add_count(ops.len());
+                self.begin_share(ops, durability, Asker::Peer(peer, call));
+            }
+            Ask::Atomic(ops, durability) => {
+                self.tally().served.add_count(ops.len());
+                let asker = Asker::Peer(peer, call);
+                let _ = self.coordinator.ask(asker, ops, durability);
+            }
+            Ask::Prepare(key, ops) => self.prepare(key, ops, Waiter::Peer(peer, call)),
+            Ask::Conclude(key, conclusion) => {
+                self.conclude(key, conclusion);
+                self.reply(peer, call, Answer::Concluded);
+            }
+            Ask::List(listing) => {
+                let page = self.shard.list(&listing);
+                self.reply(peer, call, Answer::Listed(page));
+            }
+            Ask::Examine(inquiry) => {
+                let finding = self.shard.look_up(inquiry);
+                self.reply(peer, call, Answer::Found(finding));
+            }
+            Ask::NextId { taken_in_a_row } => {
+                let ids = self
+                    .ids
+                    .as_mut()
+                    .expect("ids are asked of the core that has their source");
+                let id = ids.next_id(taken_in_a_row);
+                self.reply(peer, call, Answer::NextId(id));
+            }
+            Ask::NextIds {
+                count,
+                taken_in_a_row,
+            } => {
+                let ids = self
+                    .ids
+                    .as_mut()
+                    .expect("ids are asked of the core that has their source");
+                let ids = ids.next_ids(count, taken_in_a_row);
+                self.reply(peer, call, Answer::NextIds(ids));
+            }
+        }
+        false
+    }
+
     /// Answers everyone who waited for these records.
     pub(super) fn on_settled(&mut self, settled: Settled) {
         self.answer_all(|shard, answers| {
@@ -212,6 +362,7 @@ impl Core {
     /// Has the shard do something of which it tells outcomes, and passes them on.
     pub(super) fn answer_all(&mut self, act: impl FnOnce(&mut Shard<Waiter>, &mut Answers<'_>)) {
         let mut answers = Answers {
+            process: &self.process,
             mesh: &mut self.mesh,
             desk: &mut self.desk,
             shares: &mut self.shares,
@@ -263,11 +414,21 @@ impl Core {
     /// flight and on time allow; returns how many bytes they had.
     fn serve(&mut self, token: Token, input: &[u8]) -> usize {
         let (mut consumed, mut served) = (0, 0);
+        let mut has_time = true;
+        // When some of the requests so far were behind it.
+        let mut looked = self.now;
         while consumed < input.len() {
-            // One request can take long: a large document is searched, edited or compressed.
-            let has_time = served < TURN_REQUESTS_MIN
-                || served % TURN_REQUESTS_MIN != 0
-                || !self.turn_is_long();
+            if served > 0 && served % TURN_REQUESTS_MIN == 0 {
+                let now = Instant::now();
+                has_time &= now - self.now < TURN;
+                if served == TURN_REQUESTS_MIN {
+                    looked = now;
+                } else if served % PIPELINED_COSTLY_MIN == 0 {
+                    self.note_costly(token, now - looked, now);
+                    has_time &= !self.others_about(token);
+                    looked = now;
+                }
+            }
             let connection = self.desk.connection(token);
             let room = has_time
                 && !connection.is_gathering()
@@ -290,12 +451,24 @@ impl Core {
                     mut request,
                     consumed: bytes,
                 }) => {
+                    let began = may_be_costly(&request).then(Instant::now);
+                    let rests =
+                        began.is_some() && is_large(&request) && self.must_rest(self.client(token));
+                    if rests {
+                        // It is decoded again when its time has come.
+                        self.remember_costly(token);
+                        self.puts_off = true;
+                        self.desk.park(token);
+                        break;
+                    }
                     consumed += bytes;
                     served += 1;
                     if let Some(cors) = &self.cors {
                         request.cors = cors.of(&request.fields);
                     }
                     self.execute(token, &request);
+                    // What is behind a costly one waits, however it is pipelined.
+                    has_time &= began.is_none_or(|began| !self.charge(token, began));
                     if !self.desk.connection(token).stage.is_open() {
                         break;
                     }
@@ -306,12 +479,112 @@ impl Core {
                 }
             }
         }
+        if served > 0 && !self.is_costly(token) {
+            self.rest.saw_light(self.client(token), self.now);
+        }
         consumed
     }
 
     /// Whether a turn has taken long enough for connections to give way to others.
     fn turn_is_long(&self) -> bool {
-        self.now.elapsed() >= Duration::from_millis(TURN_MS)
+        self.now.elapsed() >= TURN
+    }
+
+    /// Notes what was done for a connection since `began`; whether that was costly.
+    pub(super) fn charge(&mut self, token: Token, began: Instant) -> bool {
+        let now = Instant::now();
+        let took = now - began;
+        let is_costly = took >= COSTLY;
+        if is_costly {
+            self.note_costly(token, took, now);
+        }
+        is_costly
+    }
+
+    /// The same of what is done for a connection of another core, or for several.
+    pub(super) fn charge_anyone(&mut self, began: Instant) {
+        let now = Instant::now();
+        if now - began >= COSTLY {
+            self.rest.charge(now - began, now);
+        }
+    }
+
+    /// The same of what a thread took so long for.
+    pub(super) fn charge_made(&mut self, token: Token, took: Duration) {
+        if took >= COSTLY {
+            self.note_costly(token, took, Instant::now());
+        }
+    }
+
+    fn note_costly(&mut self, token: Token, took: Duration, now: Instant) {
+        self.rest.charge(took, now);
+        let until = now - self.now + REST * took;
+        let until_ms = self.desk.now_ms() + millis(until) + COSTLY_MEMORY_MS;
+        let connection = self.desk.connection(token);
+        connection.costly_until_ms = connection.costly_until_ms.max(until_ms);
+    }
+
+    /// Renders large responses whose turn has come, one of each connection; whether there was one.
+    pub(super) fn render_large(&mut self) -> bool {
+        let (mut any, mut resting) = (false, Vec::new());
+        for token in std::mem::take(&mut self.desk.large) {
+            let connection = self.desk.connections.get(to_index(token));
+            if !connection.is_some_and(|connection| connection.awaits_rendering) {
+                continue;
+            }
+            if self.is_put_off(token) {
+                resting.push(token);
+                continue;
+            }
+            let began = Instant::now();
+            self.desk.render_large(token);
+            self.charge(token, began);
+            any = true;
+        }
+        resting.append(&mut self.desk.large);
+        self.desk.large = resting;
+        any
+    }
+
+    pub(super) fn client(&self, token: Token) -> Client {
+        Client {
+            core: self.id,
+            token,
+        }
+    }
+
+    fn is_costly(&mut self, token: Token) -> bool {
+        let now_ms = self.desk.now_ms();
+        self.desk.connection(token).is_costly(now_ms)
+    }
+
+    /// Whether anyone but this connection asks for light work.
+    fn others_about(&self, token: Token) -> bool {
+        self.rest.others_about(self.client(token), self.now)
+    }
+
+    /// Whether costly work for this client has to wait.
+    pub(super) fn must_rest(&self, client: Client) -> bool {
+        self.drain_until.is_none() && self.rest.must_wait(client, self.now)
+    }
+
+    /// Takes what the connection asks next to be costly.
+    fn remember_costly(&mut self, token: Token) {
+        let memory_ms = self.desk.now_ms() + COSTLY_MEMORY_MS;
+        let connection = self.desk.connection(token);
+        connection.costly_until_ms = connection.costly_until_ms.max(memory_ms);
+    }
+
+    /// Whether what a connection asks has to wait, because it is taken to be costly or because
+    /// the turn is long.
+    pub(super) fn is_put_off(&mut self, token: Token) -> bool {
+        let waits = self.is_costly(token) && self.must_rest(self.client(token));
+        if waits {
+            self.remember_costly(token);
+        }
+        let waits = waits || self.turn_is_long();
+        self.puts_off |= waits;
+        waits
     }
 
     fn execute(&mut self, token: Token, request: &Request<'_>) {
@@ -472,6 +745,23 @@ impl Core {
             return;
         }
         self.tally().local.add(1);
+        let client = self.client(token);
+        let is_costly = || self.shard.bytes_at_hand(&op) >= COSTLY_BYTES;
+        if self.lanes.has(client) || self.must_rest(client) && is_costly() {
+            let is_light = !self.is_costly(token);
+            let id = self
+                .desk
+                .connection(token)
+                .await_outcome(render, persistence);
+            let ask = Ask::Run(op, durability);
+            let call = Call {
+                id,
+                connection: token,
+                is_light,
+                ask,
+            };
+            return self.lanes.push(client, call);
+        }
         let number = self.desk.connection(token).next_number();
         let waiter = Waiter::Seat(Seat { token, number });
         match self.shard.execute_as(op, durability, waiter) {
@@ -573,9 +863,65 @@ impl Core {
     }
 
     pub(super) fn call(&mut self, peer: CoreId, ask: Ask, caller: Caller) {
-        let call =
+        let (connection, is_light) = match caller {
+            Caller::Seat(Seat { token, .. }) => (token, !self.is_costly(token)),
+            Caller::Gather(gather) => {
+                let token = self.asked_by(gather);
+                (token, !self.is_costly(token))
+            }
+            Caller::Coordinator(_) | Caller::Log(_) => (Token::MAX, false),
+        };
+        let id =
             CallId::try_from(self.calls.insert(caller)).expect("calls are bounded by CALLS_MAX");
-        self.mesh.to(peer).calls.push((call, ask));
+        self.mesh.to(peer).calls.push(Call {
+            id,
+            connection,
+            is_light,
+            ask,
+        });
+    }
+}
+
+const TURN: Duration = Duration::from_millis(TURN_MS);
+const COSTLY: Duration = Duration::from_micros(COSTLY_US);
+
+/// Whether it is worth two looks at the clock to know how long a request takes.
+fn may_be_costly(request: &Request<'_>) -> bool {
+    let is_plain = matches!(
+        request.method,
+        Method::Get | Method::Head | Method::Put | Method::Delete
+    ) && request.query.is_none()
+        || request.path == "/api";
+    !is_plain
+        || request.body.len() >= WEIGHTY_BYTES
+        || request.fields.has(Field::ContentEncoding)
+        || request.fields.has(Field::AcceptEncoding)
+}
+
+/// Whether a request is taken to be costly before it is looked at any further; it can be decoded
+/// again.
+fn is_large(request: &Request<'_>) -> bool {
+    let bytes = request.body.len();
+    let is_coded = request.fields.has(Field::ContentEncoding);
+    let is_large = bytes >= COSTLY_BYTES || is_coded && bytes >= COSTLY_GZIP_BYTES;
+    is_large && matches!(request.body, Cow::Borrowed(_))
+}
+
+/// Whether a call may be done after later ones of other connections.
+fn can_wait(ask: &Ask) -> bool {
+    matches!(ask, Ask::Run(..) | Ask::RunAll(..) | Ask::List(_))
+}
+
+/// Bytes that a call goes over, roughly; of a document that is only read, none.
+fn weight<W>(shard: &Shard<W>, ask: &Ask) -> usize {
+    match ask {
+        Ask::Run(op, _) => shard.bytes_at_hand(op),
+        Ask::RunAll(ops, _) => {
+            let bytes = ops.iter().map(|op| shard.bytes_at_hand(op));
+            bytes.sum::<usize>() + COSTLY_BYTES_EACH * ops.len()
+        }
+        Ask::List(listing) => COSTLY_BYTES_EACH * listing.limit,
+        _ => 0,
     }
 }
 

@@ -5,10 +5,13 @@
 //! requests of a connection take effect in order, and what is under way is
 //! bounded by [`GATHERS_MAX`] a core.
 
+use std::time::Instant;
+
 use super::{
     connection::Stage,
     core::{Caller, Core},
     desk::Seat,
+    ring::Token,
     run::{AtomicRun, Run},
     share::Asker,
 };
@@ -16,7 +19,7 @@ use crate::{
     api::{self, Element, Gathering, ListRender, ManyRender, ReplyContext},
     http::Persistence,
     id::CoreId,
-    limits::{GATHERS_MAX, LIST_BYTES_MAX},
+    limits::{COSTLY_BYTES, COSTLY_BYTES_EACH, GATHERS_MAX, LIST_BYTES_MAX},
     listing::{Listing, Page},
     mesh::Ask,
     op::{AtomicFailure, Durability, Op, Outcome},
@@ -28,6 +31,17 @@ pub struct Waiting {
     pub persistence: Persistence,
     pub durability: Durability,
     pub gathering: Gathering,
+}
+
+impl Waiting {
+    /// Whether it is taken to be costly before it is begun.
+    fn is_costly(&self) -> bool {
+        let count = match &self.gathering {
+            Gathering::List { .. } => 0,
+            Gathering::Many { elements, .. } | Gathering::Atomic { elements, .. } => elements.len(),
+        };
+        COSTLY_BYTES_EACH * count >= COSTLY_BYTES
+    }
 }
 
 /// A request whose parts are on their way.
@@ -69,18 +83,32 @@ enum Then {
 }
 
 impl Core {
-    /// Begins the requests whose turn has come, as far as there is room; whether there was one.
+    /// The connection that `gather` is for.
+    pub(super) fn asked_by(&self, gather: usize) -> Token {
+        self.gathers[gather].place.seat.token
+    }
+
+    /// Begins the requests whose turn has come, as far as there is room and time; whether there
+    /// was one.
     pub(super) fn begin_gathers(&mut self) -> bool {
         let mut any = false;
         let waiting = std::mem::take(&mut self.waiting);
         for waiting in waiting {
             let Seat { token, number } = waiting.seat;
+            let rests = waiting.is_costly() && self.must_rest(self.client(token));
+            self.puts_off |= rests;
             let connection = self.desk.connection(token);
             if connection.stage == Stage::Dead {
                 connection.finish(number, Vec::new());
                 self.desk.list(token);
-            } else if connection.is_first(number) && self.gathers.len() < GATHERS_MAX {
+            } else if connection.is_first(number)
+                && self.gathers.len() < GATHERS_MAX
+                && !self.is_put_off(token)
+                && !rests
+            {
+                let began = Instant::now();
                 self.begin_gather(waiting);
+                self.charge(token, began);
                 any = true;
             } else {
                 self.waiting.push_back(waiting);
@@ -232,6 +260,8 @@ impl Core {
     }
 
     fn begin_wave(&mut self, gather: usize) {
+        let began = Instant::now();
+        let token = self.gathers[gather].place.seat.token;
         let cores = self.config.cores;
         let shares = self.run_of(gather).begin_wave(cores);
         let durability = self.gathers[gather].place.durability;
@@ -246,6 +276,7 @@ impl Core {
                 self.call(core, Ask::RunAll(ops, durability), Caller::Gather(gather));
             }
         }
+        self.charge(token, began);
         self.one_has_answered(gather);
     }
 
@@ -323,7 +354,9 @@ impl Core {
         } = place;
         let date = self.desk.date();
         let mut response = Vec::new();
+        let began = Instant::now();
         render(&ReplyContext { persistence, date }, &mut response);
         self.desk.finish(seat, response);
+        self.charge(seat.token, began);
     }
 }

@@ -10,7 +10,9 @@ use std::{
 
 use super::addresses::Addresses;
 use super::tally::{LogTally, Tally};
-use crate::{api::NotReady, id::CoreId, log::Lsn, tls::Identity};
+use crate::{
+    api::NotReady, id::CoreId, limits::WEIGHTY_BYTES, log::Lsn, op::Outcome, tls::Identity,
+};
 
 /// The state that every core sees.
 pub struct Process {
@@ -33,6 +35,8 @@ pub struct Process {
     is_followed: AtomicBool,
     /// Whether a backup is under way.
     pub has_backup: AtomicBool,
+    /// For each core, bytes of large documents that its peers have answered and it has not taken.
+    under_way: Vec<AtomicUsize>,
     /// For each core, the descriptor that wakes it; set once all cores run.
     pub wakes: OnceLock<Vec<OwnedFd>>,
     /// Who the server says it is, if it speaks TLS.
@@ -61,6 +65,7 @@ impl Process {
             appended: AtomicU64::new(0),
             is_followed: AtomicBool::new(false),
             has_backup: AtomicBool::new(false),
+            under_way: (0..cores).map(|_| AtomicUsize::new(0)).collect(),
             wakes: OnceLock::new(),
             tallies: (0..cores).map(|_| Tally::default()).collect(),
             log_tally: LogTally::default(),
@@ -81,6 +86,27 @@ impl Process {
             true => Err(NotReady::LogFailed),
             false => Ok(()),
         }
+    }
+
+    /// Notes what a peer answers `core`.
+    pub fn note_answer(&self, core: CoreId, outcome: &Outcome) {
+        let bytes = outcome.document_bytes();
+        if bytes >= WEIGHTY_BYTES {
+            self.under_way(core).fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that `core` has taken that.
+    pub fn note_taken(&self, core: CoreId, outcome: &Outcome) {
+        let bytes = outcome.document_bytes();
+        if bytes >= WEIGHTY_BYTES {
+            self.under_way(core).fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of large documents that are on their way to `core`.
+    pub fn under_way(&self, core: CoreId) -> &AtomicUsize {
+        &self.under_way[core.index()]
     }
 
     /// How far the log may be shown.

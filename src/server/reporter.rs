@@ -204,6 +204,7 @@ impl Source {
                 turned_away: total(|tally| tally.turned_away.get()),
                 turned_away_by_address: total(|tally| tally.turned_away_by_address.get()),
                 closed_for_others: total(|tally| tally.closed_for_others.get()),
+                closed_for_memory: total(|tally| tally.closed_for_memory.get()),
                 tls_handshakes: total(|tally| tally.tls_handshakes.get()),
                 tls_faults: total(|tally| tally.tls_faults.get()),
             },

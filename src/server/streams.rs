@@ -13,6 +13,7 @@ use std::{
     cell::RefCell,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -75,6 +76,8 @@ struct Made {
     result: Result<bool, MakeError>,
     /// The slice, framed; empty: nothing was to be shown.
     bytes: Vec<u8>,
+    /// How long that took.
+    took: Duration,
 }
 
 /// Slices that threads have left for the core's loop.
@@ -220,6 +223,8 @@ impl Core {
         let mut position = self.process.position();
         loop {
             match self.streams[stream].next(position, now_ms, is_over) {
+                // What others wait for comes first.
+                Next::Make(_) if self.is_put_off(token) => return,
                 Next::Make(through) => return self.make_slice(stream, through),
                 Next::Beat => return self.beat(stream),
                 Next::End => return self.end_stream(stream),
@@ -276,6 +281,7 @@ impl Core {
         self.slices.under_way += 1;
         let (slices, alarm) = (Rc::clone(&self.slices.made), Rc::clone(&self.alarm));
         let work = move || {
+            let began = Instant::now();
             let mut result = Ok(false);
             let bytes = frame(framing, |out| result = maker.make(through, out));
             Made {
@@ -284,6 +290,7 @@ impl Core {
                 through,
                 result,
                 bytes,
+                took: began.elapsed(),
             }
         };
         glommio::spawn_local(async move {
@@ -297,6 +304,7 @@ impl Core {
     /// Takes in what a thread has made.
     fn take_slice(&mut self, made: Made) {
         let position = self.process.position();
+        self.charge_made(self.streams[made.stream].seat.token, made.took);
         let streaming = &mut self.streams[made.stream];
         let is_live = streaming.is_live();
         let head_position = match &made.maker {

@@ -89,6 +89,7 @@ pub struct Tally {
     pub turned_away: Count,
     pub turned_away_by_address: Count,
     pub closed_for_others: Count,
+    pub closed_for_memory: Count,
     /// TLS handshakes that were completed.
     pub tls_handshakes: Count,
     /// Connections that TLS ended: nothing could be agreed on, a peer broke it or was too slow.
@@ -117,6 +118,7 @@ impl Default for Tally {
             turned_away: Count::default(),
             turned_away_by_address: Count::default(),
             closed_for_others: Count::default(),
+            closed_for_memory: Count::default(),
             tls_handshakes: Count::default(),
             tls_faults: Count::default(),
             busy_us: Count::default(),

@@ -266,6 +266,23 @@ impl<W> Shard<W> {
         self.edit_work_bytes
     }
 
+    /// Bytes that `op` has to go over at least.
+    #[must_use]
+    pub fn bytes_at_hand(&self, op: &Op) -> usize {
+        match op {
+            Op::Get { .. } | Op::Delete { .. } => 0,
+            Op::Put { document, .. } => document.len(),
+            Op::Edit { id, edit, .. } => {
+                let document_bytes = self.current_document(id).map_or(0, <[u8]>::len);
+                let times = match edit {
+                    Edit::Patch(steps) => steps.len(),
+                    Edit::Replace { .. } | Edit::Merge { .. } | Edit::Increment(_) => 1,
+                };
+                edit.payload_bytes() + document_bytes.saturating_mul(times)
+            }
+        }
+    }
+
     /// Executes `op`, or queues it: `None` means that [`Shard::settle`] will give
     /// the outcome to `waiter`.
     pub fn execute(&mut self, op: Op, waiter: W) -> Option<Outcome> {

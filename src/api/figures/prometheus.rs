@@ -198,6 +198,13 @@ impl Page<'_> {
             help,
             connections.closed_for_others,
         )?;
+        let help =
+            "Connections closed because requests under way and unread responses were too much";
+        self.counter(
+            "connections_closed_for_memory",
+            help,
+            connections.closed_for_memory,
+        )?;
         let help = "TLS handshakes completed";
         self.counter("tls_handshakes", help, connections.tls_handshakes)?;
         let help =
