@@ -12,7 +12,7 @@ use std::{
 use glommio::{LocalExecutorBuilder, Placement};
 use oxdaas::{
     id::{CoreId, Id},
-    mesh::{Alarm, Answer, Ask, Builder, Mesh},
+    mesh::{Alarm, Answer, Ask, Builder, Call, Mesh},
     op::{Durability, Op, Outcome},
 };
 
@@ -59,10 +59,15 @@ async fn ask(builder: Builder, batch: u32) -> Duration {
     let began = Instant::now();
     for _ in 0..ROUNDS {
         for call in 0..batch {
-            let id = Id::Integer(call.into());
-            mesh.to(CoreId(1))
-                .calls
-                .push((call, Ask::Run(Op::Get { id }, Durability::AsConfigured)));
+            let op = Op::Get {
+                id: Id::Integer(call.into()),
+            };
+            mesh.to(CoreId(1)).calls.push(Call {
+                id: call,
+                connection: 0,
+                is_light: true,
+                ask: Ask::Run(op, Durability::AsConfigured),
+            });
         }
         mesh.flush();
         let mut answered = 0;
@@ -86,7 +91,7 @@ async fn answer(builder: Builder, batch: u32) {
         alarm.wait().await;
         mesh.take_inbox(&mut inbox);
         for (from, parcel) in inbox.drain(..) {
-            for (call, _) in parcel.calls {
+            for Call { id: call, .. } in parcel.calls {
                 let answer = Answer::Outcome(Outcome::Missing);
                 mesh.to(from).replies.push((call, answer));
                 left -= 1;

@@ -69,7 +69,7 @@ pub struct Connection {
     /// Until when its requests are taken to be costly, because others were.
     pub costly_until_ms: u64,
     /// Bytes of answers that have others before them.
-    ready_bytes: usize,
+    pub ready_bytes: usize,
     /// What it holds, as the desk has counted it.
     pub counted_bytes: usize,
     /// Whether the next response is a large one, which is rendered when there is time.
@@ -284,6 +284,9 @@ impl Connection {
     pub fn holds_since_ms(&self) -> Option<u64> {
         if self.sending {
             return Some(self.clock.send_began_ms);
+        }
+        if self.awaits_rendering {
+            return Some(self.clock.sent_ms);
         }
         let waits = self.stage == Stage::Open && self.slots.is_empty();
         (waits && self.received_bytes() > 0).then_some(self.clock.request_began_ms)

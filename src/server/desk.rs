@@ -27,8 +27,9 @@ use crate::{
     config::Timeouts,
     http::{Bounds, DateClock, DateField, Persistence},
     limits::{
-        HELD_BYTES_MAX, INPUT_PARKED_BYTES_MAX, LOOK_FOR_ROOM_MS, PATIENCE_WHEN_FULL_MS,
-        POOLED_BUFFER_BYTES_MAX, POOLED_BUFFER_COUNT, RECEIVE_BUFFER_BYTES,
+        COSTLY_BYTES, HELD_BYTES_MAX, INPUT_PARKED_BYTES_MAX, LOOK_FOR_ROOM_MS,
+        PATIENCE_WHEN_FULL_MS, POOLED_BUFFER_BYTES_MAX, POOLED_BUFFER_COUNT, RECEIVE_BUFFER_BYTES,
+        WEIGHTY_BYTES,
     },
     op::Outcome,
     tls::{self, Session},
@@ -266,15 +267,16 @@ impl Desk {
         let mut excess = self.held_bytes.saturating_sub(bound - bound / 8);
         let waiting = self.connections.iter().filter_map(|(key, connection)| {
             let token = Token::try_from(key).expect("tokens are made from u32");
-            // Those that hold little are bounded by their number.
-            let holds_much = connection.counted_bytes > RECEIVE_BUFFER_BYTES;
-            let since_ms = connection.holds_since_ms().filter(|_| holds_much)?;
-            Some((since_ms, token, connection.counted_bytes))
+            let bytes = connection.counted_bytes;
+            // Those that hold little are bounded by their number, or come last.
+            let since_ms = connection.holds_since_ms();
+            let since_ms = since_ms.filter(|_| bytes >= WEIGHTY_BYTES)?;
+            Some((bytes < COSTLY_BYTES, since_ms, token, bytes))
         });
         let mut waiting: Vec<_> = waiting.collect();
         waiting.sort_unstable();
         let mut ended = 0;
-        for (_, token, bytes) in waiting {
+        for (_, _, token, bytes) in waiting {
             if excess == 0 {
                 break;
             }
@@ -284,7 +286,8 @@ impl Desk {
                 continue;
             }
             ended += 1;
-            match self.connection(token).sending {
+            let connection = self.connection(token);
+            match connection.sending || connection.in_flight() > 0 {
                 true => self.cut(token),
                 false => self.end_with(token, &Problem::new(
                     Code::Overloaded,

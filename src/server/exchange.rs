@@ -434,6 +434,7 @@ impl Core {
                 && !connection.is_gathering()
                 && connection.in_flight() < PIPELINE_MAX
                 && connection.output.len() < OUTPUT_BYTES_MAX
+                && connection.ready_bytes < OUTPUT_BYTES_MAX
                 && self.calls.len() < CALLS_MAX;
             if !room {
                 self.desk.park(token);
