@@ -51,6 +51,7 @@ main() {
     fi
 
     step "release build" cargo build --release --quiet
+    step "hostile clients" hostile_clients
     step "dashboard" scripts/dashboard-test.sh
     step "real input" scripts/load-iso-codes.sh --serve
     if [[ -z "$long" ]]; then
@@ -70,6 +71,13 @@ main() {
         step "peers" scripts/bench-peers.sh --quick --chart "$workspace/chart.svg"
     fi
     printf '\nall passed in %s s\n' "$SECONDS"
+}
+
+hostile_clients() {
+    local skipped=()
+    # After these the connections of each attack take 20 s to end.
+    [[ -n "$long" ]] || skipped=(--skip deep_documents --skip large_bodies)
+    OXDAAS_BINARY="$(release_binary)" cargo test --quiet --test hostile -- "${skipped[@]}"
 }
 
 # step NAME COMMAND...: runs COMMAND and says how long it took.

@@ -265,7 +265,8 @@ struct Process {
 impl Process {
     fn spawn(launch: &Launch, scratch: &TempDir) -> Process {
         let stderr = File::create(stderr_path(scratch)).expect("a file for stderr");
-        let binary = env!("CARGO_BIN_EXE_oxdaas");
+        let binary = std::env::var_os("OXDAAS_BINARY");
+        let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_oxdaas").into());
         let mut command = match launch.wrapper.split_first() {
             None => Command::new(binary),
             Some((program, arguments)) => {
