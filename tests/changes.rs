@@ -281,9 +281,10 @@ fn a_filter_shows_the_documents_that_it_names_alone() {
     for id in ["1", "2", "12", "user:7", "user:8", "u"] {
         client.put(&format!("/docs/{id}"), "0");
     }
+    client.delete("/docs/u");
     let ids = |query: &str| -> Vec<String> {
         let response = poll(&server, &format!("since=0&{query}"));
-        assert_eq!(position(&response), 6, "also behind what it shows");
+        assert_eq!(position(&response), 7, "also behind what it shows");
         let lines = lines(&response).into_iter();
         lines.map(|line| line["id"].to_string()).collect()
     };
@@ -295,9 +296,22 @@ fn a_filter_shows_the_documents_that_it_names_alone() {
     let (mut feed, _) = Feed::open(server.address, "?ids=2", &[]);
     client.put("/docs/1", "1");
     client.put("/docs/2", "1");
-    assert_eq!(feed.change()["lsn"], 8);
+    assert_eq!(feed.change()["lsn"], 9);
     drop(feed);
     server.stop();
+}
+
+#[test]
+fn an_orderly_end_of_the_server_is_no_change() {
+    let data = TempDir::new();
+    for id in 1..=3 {
+        let server = Launch::serve(data.path()).cores(2).start();
+        server.connect().put(&format!("/docs/{id}"), "0");
+        let lines = lines(&poll(&server, "since=0"));
+        let ids: Vec<_> = lines.iter().map(|line| line["id"].as_u64()).collect();
+        assert_eq!(ids, (1..=id).map(Some).collect::<Vec<_>>(), "{lines:?}");
+        server.stop();
+    }
 }
 
 #[test]
