@@ -1,9 +1,8 @@
 //! From bytes to operations, from outcomes to responses: the part of a core that
-//! deals with requests and with what its peers ask.
+//! deals with requests and with what its peers answer.
 
 use std::{
     borrow::Cow,
-    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -26,9 +25,8 @@ use crate::{
     http::{CONTINUE, Field, Method, Persistence, Phase, Request, Step, Transfer},
     id::{CoreId, Id},
     limits::{
-        ANSWERS_UNDER_WAY_BYTES_MAX, CALLS_MAX, COSTLY_BYTES, COSTLY_BYTES_EACH, COSTLY_GZIP_BYTES,
-        COSTLY_MEMORY_MS, COSTLY_US, OUTPUT_BYTES_MAX, PIPELINE_MAX, PIPELINED_COSTLY_MIN, REST,
-        TURN_CALLS_MIN, TURN_MS, TURN_REQUESTS_MIN, WEIGHTY_BYTES,
+        CALLS_MAX, COSTLY_BYTES, COSTLY_GZIP_BYTES, COSTLY_MEMORY_MS, COSTLY_US, OUTPUT_BYTES_MAX,
+        PIPELINE_MAX, PIPELINED_COSTLY_MIN, REST, TURN_MS, TURN_REQUESTS_MIN, WEIGHTY_BYTES,
     },
     mesh::{Answer, Ask, Call, CallId, Mesh, Parcel},
     op::{Chosen, Condition, Durability, Op, Outcome, Refusal},
@@ -188,169 +186,6 @@ impl Core {
         }
     }
 
-    /// Does what a peer asks, as far as there is time for it.
-    fn take_calls(&mut self, peer: CoreId, calls: Vec<Call>) {
-        if calls.len() > 1 {
-            let ids = calls.iter().filter_map(|call| match &call.ask {
-                Ask::Run(op, _) => Some(op.id()),
-                _ => None,
-            });
-            self.shard.warm(ids);
-        }
-        let mut is_long = self.has_enough(peer);
-        for (number, call) in calls.into_iter().enumerate() {
-            if number % TURN_CALLS_MIN == TURN_CALLS_MIN - 1 {
-                is_long |= self.turn_is_long();
-            }
-            let client = Client {
-                core: peer,
-                token: call.connection,
-            };
-            if !can_wait(&call.ask) {
-                self.answer_call(peer, call);
-                continue;
-            }
-            let weight = weight(&self.shard, &call.ask);
-            let is_costly = weight >= COSTLY_BYTES || !call.is_light && weight >= WEIGHTY_BYTES;
-            if is_long || self.lanes.has(client) || is_costly && self.must_rest(client) {
-                self.lanes.push(client, call);
-            } else if weight >= WEIGHTY_BYTES {
-                self.answer_costly_call(client, call);
-                is_long |= self.turn_is_long();
-            } else {
-                if call.is_light {
-                    self.rest.saw_light(client, self.now);
-                }
-                let is_large = self.answer_call(peer, call);
-                is_long |= is_large && self.has_enough(peer);
-            }
-        }
-    }
-
-    /// Goes on with what peers asked before; whether there was something to be done.
-    pub(super) fn take_lanes(&mut self) -> bool {
-        let Some(first) = self.lanes.first() else {
-            return false;
-        };
-        if self.lanes.all_wait && self.must_rest(first) {
-            self.puts_off = true;
-            return false;
-        }
-        self.lanes.all_wait = false;
-        let (mut any, mut passed) = (false, 0);
-        while passed < self.lanes.len() {
-            if self.turn_is_long() {
-                self.puts_off = true;
-                break;
-            }
-            let (client, call) = self.lanes.advance().expect("there are lanes");
-            let weight = weight(&self.shard, &call.ask);
-            let is_costly = weight >= COSTLY_BYTES || !call.is_light && weight >= WEIGHTY_BYTES;
-            if is_costly && self.must_rest(client) || self.has_enough(client.core) {
-                self.puts_off = true;
-                passed += 1;
-                self.lanes.all_wait = passed == self.lanes.len() && !any;
-                continue;
-            }
-            (any, passed) = (true, 0);
-            let call = self.lanes.take().expect("it was shown");
-            match weight >= WEIGHTY_BYTES {
-                true => self.answer_costly_call(client, call),
-                false => {
-                    self.answer_call(client.core, call);
-                }
-            }
-        }
-        any
-    }
-
-    /// Whether a peer has to take large documents before it is answered more.
-    fn has_enough(&self, peer: CoreId) -> bool {
-        let under_way = self.process.under_way(peer).load(Ordering::Relaxed);
-        under_way > ANSWERS_UNDER_WAY_BYTES_MAX
-    }
-
-    fn answer_costly_call(&mut self, client: Client, call: Call) {
-        let began = Instant::now();
-        self.answer_call(client.core, call);
-        self.charge_anyone(began);
-    }
-
-    /// Does what is asked; whether a large document was answered.
-    fn answer_call(&mut self, peer: CoreId, call: Call) -> bool {
-        let Call {
-            id: call,
-            connection,
-            ask,
-            ..
-        } = call;
-        match ask {
-            Ask::Run(op, durability) => {
-                if peer == self.id {
-                    let seat = Seat {
-                        token: connection,
-                        number: call,
-                    };
-                    let waiter = Waiter::Seat(seat);
-                    if let Some(outcome) = self.shard.execute_as(op, durability, waiter) {
-                        self.settle(seat, outcome);
-                    }
-                    return false;
-                }
-                self.tally().served.add(1);
-                let waiter = Waiter::Peer(peer, call);
-                if let Some(outcome) = self.shard.execute_as(op, durability, waiter) {
-                    self.process.note_answer(peer, &outcome);
-                    let is_large = outcome.document_bytes() >= WEIGHTY_BYTES;
-                    self.reply(peer, call, Answer::Outcome(outcome));
-                    return is_large;
-                }
-            }
-            Ask::RunAll(ops, durability) => {
-                self.tally().served.add_count(ops.len());
-                self.begin_share(ops, durability, Asker::Peer(peer, call));
-            }
-            Ask::Atomic(ops, durability) => {
-                self.tally().served.add_count(ops.len());
-                let asker = Asker::Peer(peer, call);
-                let _ = self.coordinator.ask(asker, ops, durability);
-            }
-            Ask::Prepare(key, ops) => self.prepare(key, ops, Waiter::Peer(peer, call)),
-            Ask::Conclude(key, conclusion) => {
-                self.conclude(key, conclusion);
-                self.reply(peer, call, Answer::Concluded);
-            }
-            Ask::List(listing) => {
-                let page = self.shard.list(&listing);
-                self.reply(peer, call, Answer::Listed(page));
-            }
-            Ask::Examine(inquiry) => {
-                let finding = self.shard.look_up(inquiry);
-                self.reply(peer, call, Answer::Found(finding));
-            }
-            Ask::NextId { taken_in_a_row } => {
-                let ids = self
-                    .ids
-                    .as_mut()
-                    .expect("ids are asked of the core that has their source");
-                let id = ids.next_id(taken_in_a_row);
-                self.reply(peer, call, Answer::NextId(id));
-            }
-            Ask::NextIds {
-                count,
-                taken_in_a_row,
-            } => {
-                let ids = self
-                    .ids
-                    .as_mut()
-                    .expect("ids are asked of the core that has their source");
-                let ids = ids.next_ids(count, taken_in_a_row);
-                self.reply(peer, call, Answer::NextIds(ids));
-            }
-        }
-        false
-    }
-
     /// Answers everyone who waited for these records.
     pub(super) fn on_settled(&mut self, settled: Settled) {
         self.answer_all(|shard, answers| {
@@ -385,7 +220,7 @@ impl Core {
         self.mesh.to(peer).replies.push((call, answer));
     }
 
-    fn settle(&mut self, seat: Seat, outcome: Outcome) {
+    pub(super) fn settle(&mut self, seat: Seat, outcome: Outcome) {
         if let Some(tries) = self.desk.settle(seat, outcome) {
             self.ask_for_id(seat, tries);
         }
@@ -487,7 +322,7 @@ impl Core {
     }
 
     /// Whether a turn has taken long enough for connections to give way to others.
-    fn turn_is_long(&self) -> bool {
+    pub(super) fn turn_is_long(&self) -> bool {
         self.now.elapsed() >= TURN
     }
 
@@ -906,24 +741,6 @@ fn is_large(request: &Request<'_>) -> bool {
     let is_coded = request.fields.has(Field::ContentEncoding);
     let is_large = bytes >= COSTLY_BYTES || is_coded && bytes >= COSTLY_GZIP_BYTES;
     is_large && matches!(request.body, Cow::Borrowed(_))
-}
-
-/// Whether a call may be done after later ones of other connections.
-fn can_wait(ask: &Ask) -> bool {
-    matches!(ask, Ask::Run(..) | Ask::RunAll(..) | Ask::List(_))
-}
-
-/// Bytes that a call goes over, roughly; of a document that is only read, none.
-fn weight<W>(shard: &Shard<W>, ask: &Ask) -> usize {
-    match ask {
-        Ask::Run(op, _) => shard.bytes_at_hand(op),
-        Ask::RunAll(ops, _) => {
-            let bytes = ops.iter().map(|op| shard.bytes_at_hand(op));
-            bytes.sum::<usize>() + COSTLY_BYTES_EACH * ops.len()
-        }
-        Ask::List(listing) => COSTLY_BYTES_EACH * listing.limit,
-        _ => 0,
-    }
 }
 
 fn to_index(number: u32) -> usize {

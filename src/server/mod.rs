@@ -3,6 +3,7 @@
 mod addresses;
 mod atomic;
 mod backup;
+mod calls;
 mod compactor;
 mod connection;
 mod coordinator;
