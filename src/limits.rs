@@ -266,6 +266,11 @@ pub const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 pub const SEGMENT_BYTES_MIN: u64 = 4 * 1024;
 /// The largest `--segment-bytes` that is accepted: an offset in a segment fits 32 bits.
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Bytes of a segment that are put on disk as zeros ahead of the records: a sync of bytes that
+/// a file never had costs a commit of the file system's journal as well. Alone on ext4, of
+/// 3,000 bytes, 243 to 288 microseconds; by pieces of 64 KiB 201 to 217, and the worst percent
+/// takes 0.75 ms; by pieces of 1 MiB no less, and the worst takes 6 ms.
+pub const LOG_PREPARE_BYTES: u32 = 64 * 1024;
 /// Bytes of a segment that compaction reads, asks about and writes before others have a turn.
 pub const COMPACTION_SLICE_BYTES: u32 = 128 * 1024;
 /// As many while writers wait for room.

@@ -168,7 +168,8 @@ pub trait Disk: Segments {
 
 /// A segment's bytes for writing, shared with its file.
 pub trait Map: Send + 'static {
-    /// Finds out whether the `length` bytes at `offset` can be written.
+    /// Finds out whether the `length` bytes at `offset` can be written, and marks them to be
+    /// put on disk by the next sync.
     ///
     /// # Errors
     /// When the disk is failing, so that writing them would end the process.

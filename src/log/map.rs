@@ -28,6 +28,10 @@ impl SegmentMap {
         // segment is mapped for writing once, by the one writer, and nothing
         // here changes a segment's length. The length was checked above.
         let map = unsafe { MmapOptions::new().len(index(bytes)).map_mut(file)? };
+        // Without it the kernel reads ahead into large folios, and a sync writes all of one when
+        // a byte of it changed: for documents of 700 bytes, 64 writers, 28.8 KB of disk writes a
+        // record instead of 1.8 KB.
+        map.advise(Advice::Random)?;
         Ok(SegmentMap(map))
     }
 }

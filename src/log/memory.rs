@@ -332,16 +332,21 @@ pub(crate) struct MemoryFile(Shared);
 
 /// A segment for writing.
 #[derive(Debug)]
-pub(crate) struct MemoryMap(Shared);
+pub(crate) struct MemoryMap {
+    contents: Shared,
+    /// Offset and length of what was prepared last.
+    pub(super) prepared: (u32, u32),
+}
 
 impl Map for MemoryMap {
-    fn prepare(&mut self, _offset: u32, _length: u32) -> io::Result<()> {
+    fn prepare(&mut self, offset: u32, length: u32) -> io::Result<()> {
+        self.prepared = (offset, length);
         Ok(())
     }
 
     fn fill(&mut self, offset: u32, length: u32, fill: impl FnOnce(&mut [u8])) {
         let start = index(offset);
-        fill(&mut lock(&self.0).written[start..start + index(length)]);
+        fill(&mut lock(&self.contents).written[start..start + index(length)]);
     }
 }
 
@@ -354,7 +359,10 @@ fn on_disk(bytes: Vec<u8>) -> Shared {
 
 fn installed(contents: Shared) -> Installed<MemoryDisk> {
     Installed {
-        map: MemoryMap(Arc::clone(&contents)),
+        map: MemoryMap {
+            contents: Arc::clone(&contents),
+            prepared: (0, 0),
+        },
         file: Arc::new(MemoryFile(contents)),
     }
 }

@@ -274,6 +274,7 @@ impl<D: Disk> Writer<D> {
         self.raise_durable(self.appended);
         self.segments.push_back(unused(&new));
         self.current = new.installed;
+        self.prepared_bytes = 0;
         self.ahead.ask_again();
         Ok(())
     }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     id::Id,
-    limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN},
+    limits::{LOG_PREPARE_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN},
 };
 
 /// Bytes that other records leave free at the end of a segment, so that a clean
@@ -41,6 +41,8 @@ pub struct Writer<D: Disk> {
     pub(super) state: State,
     pub(super) sync: Syncing,
     pub(super) ahead: Ahead<D>,
+    /// As much of the current segment was prepared at least once.
+    pub(super) prepared_bytes: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,11 +142,15 @@ impl<D: Disk> Writer<D> {
             },
             sync: Syncing::Idle,
             ahead: Ahead::Wanted,
+            prepared_bytes: 0,
         })
     }
 
     /// Makes sure that the next `bytes` of drafts can be written, as far as they fit the
     /// current segment; once for many drafts, because it is a system call.
+    ///
+    /// New space is prepared by the piece ([`LOG_PREPARE_BYTES`]), and goes to disk with the
+    /// next sync, as zeros: the syncs after that one find it written before.
     ///
     /// # Errors
     /// [`AppendError::Poisoned`], also when the disk turns out to be failing.
@@ -154,7 +160,12 @@ impl<D: Disk> Writer<D> {
     pub fn prepare(&mut self, bytes: u32) -> Result<(), AppendError> {
         self.check_writable()?;
         let offset = self.last().used_bytes;
-        let bytes = bytes.min(self.room_bytes());
+        let mut bytes = bytes.min(self.room_bytes());
+        if offset + bytes > self.prepared_bytes {
+            let pieces = (offset + bytes).next_multiple_of(LOG_PREPARE_BYTES);
+            self.prepared_bytes = pieces.min(self.last().bytes);
+            bytes = self.prepared_bytes - offset;
+        }
         if bytes > 0
             && let Err(error) = self.current.map.prepare(offset, bytes)
         {

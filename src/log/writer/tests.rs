@@ -1,6 +1,7 @@
 use super::*;
 use crate::log::{
     memory::MemoryDisk,
+    position::index,
     segment::SEGMENT_HEADER_BYTES,
     testing::{FIRST, SEGMENT_BYTES, append, close, document, open, put, restart},
 };
@@ -39,6 +40,34 @@ fn records_follow_each_other_and_become_durable_only_by_a_finished_sync() {
     disk.sync(&target.file).expect("syncs");
     assert_eq!(writer.finish_sync(), Lsn(1));
     assert_eq!((writer.appended(), writer.durable()), (Lsn(2), Lsn(1)));
+}
+
+#[test]
+fn new_space_is_prepared_by_the_piece_and_used_space_as_far_as_it_is_written() {
+    let disk = Arc::new(MemoryDisk::new());
+    let (_, verdict) = restart(&*disk).expect("recovers");
+    let bytes = u64::from(LOG_PREPARE_BYTES) * 5 / 2;
+    let mut writer = Writer::open(disk, &verdict, bytes).expect("opens");
+    let mut check = |drafts_bytes: u32, expected_end: u32| {
+        let offset = writer.last().used_bytes;
+        writer.prepare(drafts_bytes).expect("healthy");
+        let expected = (offset, expected_end - offset);
+        assert_eq!(writer.current.map.prepared, expected);
+        let text = document(1, index(drafts_bytes) - put(1, "").len());
+        append(&mut writer, &put(1, &text));
+    };
+    let (piece, header) = (LOG_PREPARE_BYTES, SEGMENT_HEADER_BYTES);
+    check(1024, piece);
+    check(2048, header + 3072);
+    check(piece - 3072 - header, piece);
+    check(64, 2 * piece);
+    // No further than the segment goes.
+    check(piece, piece * 5 / 2);
+    // And a segment after it begins anew.
+    let rolled = writer.begin_roll(64, Room::Free).expect("healthy").run();
+    writer.finish_roll(rolled).expect("rolls");
+    writer.prepare(64).expect("healthy");
+    assert_eq!(writer.current.map.prepared, (header, piece - header));
 }
 
 #[test]
