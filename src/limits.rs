@@ -93,6 +93,18 @@ pub const COSTLY_US: u64 = 100;
 /// may need two of them, and costly work costs more than what is measured: what the kernel and
 /// the log do for it comes on top.
 pub const REST: u32 = 16;
+/// The same while they ask for it seldom, and lose little by waiting: costly work has a third of
+/// the core then.
+pub const REST_BESIDE_FEW: u32 = 2;
+/// Microseconds between light requests from which on they come seldom.
+pub const LIGHT_SELDOM_US: u64 = 1_000;
+/// Milliseconds of rest that may be outstanding, unless a single piece of work asks for more.
+pub const REST_DEBT_MS: u64 = 1_000;
+/// Bytes of a large response that the kernel takes in a microsecond, about.
+pub const SENT_BYTES_PER_US: usize = 2_048;
+/// Bytes of writes on their way to disk beyond which a costly one waits until there are fewer,
+/// while other clients ask for light work: theirs are behind all of them.
+pub const COSTLY_UNSETTLED_BYTES: usize = 4 * 1024 * 1024;
 /// Milliseconds after a light request for which its client is about.
 pub const LIGHT_ABOUT_MS: u64 = 50;
 /// Milliseconds after costly work for which its connection is taken to come back with more.
@@ -107,6 +119,11 @@ pub const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of large documents that may be on their way from its peers to a core; what it is to be
 /// answered beyond that waits.
 pub const ANSWERS_UNDER_WAY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Connections of an address that sent what is no request, in a quarter of a second or so, beyond
+/// which its next ones are kept waiting for as long, while others ask for something.
+pub const FAULTS_MAX: u32 = 8;
+/// Addresses of which a core remembers that.
+pub const SUSPECTS_MAX: usize = 1_024;
 /// Bytes that a connection may have sent ahead of what it is answered before it is no longer read.
 pub const INPUT_PARKED_BYTES_MAX: usize = 64 * 1024;
 /// The largest output buffer that a core keeps for its next response.
@@ -271,6 +288,9 @@ pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// 3,000 bytes, 243 to 288 microseconds; by pieces of 64 KiB 201 to 217, and the worst percent
 /// takes 0.75 ms; by pieces of 1 MiB no less, and the worst takes 6 ms.
 pub const LOG_PREPARE_BYTES: u32 = 64 * 1024;
+/// Bytes that are appended before they are synced although nobody waits for that: what a new
+/// segment has to wait for stays little.
+pub const LOG_UNSYNCED_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes of a segment that compaction reads, asks about and writes before others have a turn.
 pub const COMPACTION_SLICE_BYTES: u32 = 128 * 1024;
 /// As many while writers wait for room.
@@ -296,6 +316,8 @@ const _: () = assert!(GZIP_BODY_BYTES_MIN < GZIP_BODY_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX_DEFAULT <= BODY_BYTES_MAX_CEILING);
 const _: () = assert!((BODY_BYTES_MAX_CEILING as u64) < SEGMENT_BYTES_MAX / 2);
 const _: () = assert!(BODY_BYTES_MAX_DEFAULT < UNSETTLED_BYTES_MAX);
+const _: () = assert!(REST_BESIDE_FEW < REST);
+const _: () = assert!(COSTLY_UNSETTLED_BYTES < UNSETTLED_BYTES_MAX);
 const _: () = assert!(PIPELINE_MAX <= CALLS_MAX);
 // The clock is looked at between the first and the last of them.
 const _: () = assert!(TURN_REQUESTS_MIN < PIPELINED_COSTLY_MIN);

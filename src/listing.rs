@@ -66,7 +66,8 @@ impl Listing {
                 (one, other) => one.or(other),
             };
         }
-        merged.entries.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        // Each page is in order: a stable sort finds that out, and merges them.
+        merged.entries.sort_by(|a, b| a.id.cmp(&b.id));
         if let Some(end) = &merged.end {
             merged.entries.retain(|entry| entry.id < *end);
         }

@@ -3,10 +3,13 @@
 
 mod support;
 
+use std::time::Instant;
+
 use support::{
     assert_error_naming,
     client::{Client, Response},
-    server::{Launch, TempDir},
+    json,
+    server::{Launch, PATIENCE, TempDir},
 };
 
 #[track_caller]
@@ -134,4 +137,34 @@ fn writes_of_every_durability_are_seen_by_others_and_survive_a_kill() {
             assert_eq!(reader.get("/docs/0").text(), "56");
         }
     }
+}
+
+/// A new segment waits until the one before it is on disk: without syncs before that, all
+/// writers would wait for all of it.
+#[test]
+fn much_that_was_written_is_synced_although_nobody_waits_for_it() {
+    let data = TempDir::new();
+    let server = Launch::serve(data.path())
+        .args(&["--fsync", "never"])
+        .start();
+    let mut client = server.connect();
+    let syncs = |client: &mut Client| {
+        let stats = json(&client.get("/stats").body);
+        stats["log"]["sync_latency"]["count"]
+            .as_u64()
+            .expect("a number")
+    };
+    let document = format!("\"{}\"", "0".repeat(1 << 20));
+    for id in 0..7 {
+        put(&mut client, &format!("/docs/{id}"), None, &document);
+    }
+    assert_eq!(syncs(&mut client), 0, "never, for so little");
+    for id in 7..16 {
+        put(&mut client, &format!("/docs/{id}"), None, &document);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while syncs(&mut client) == 0 {
+        assert!(Instant::now() < deadline, "no sync");
+    }
+    server.stop();
 }

@@ -84,6 +84,8 @@ pub struct ConnectionFigures {
     pub turned_away: u64,
     /// Turned away, because their addresses had too many.
     pub turned_away_by_address: u64,
+    /// Kept waiting for a moment, because their addresses had sent what is no request.
+    pub kept_waiting: u64,
     /// Closed, because there were too many and their peers kept the server waiting the longest.
     pub closed_for_others: u64,
     /// Closed, because what all held for their peers was too much and these had kept the server

@@ -42,7 +42,8 @@ impl Core {
             }
             let weight = weight(&self.shard, &call.ask);
             let is_costly = is_costly(weight, call.is_light);
-            if is_long || self.lanes.has(client) || is_costly && self.must_rest(client) {
+            let waits = || self.must_rest(client) || self.waits_for_log(client);
+            if is_long || self.lanes.has(client) || is_costly && waits() {
                 self.lanes.push(client, call);
             } else if weight >= WEIGHTY_BYTES {
                 self.answer_costly_call(client, call);
@@ -76,7 +77,8 @@ impl Core {
             let (client, call) = self.lanes.advance().expect("there are lanes");
             let weight = weight(&self.shard, &call.ask);
             let is_costly = is_costly(weight, call.is_light);
-            if is_costly && self.must_rest(client) || self.has_enough(client.core) {
+            let rests = is_costly && (self.must_rest(client) || self.waits_for_log(client));
+            if rests || self.has_enough(client.core) {
                 self.puts_off = true;
                 passed += 1;
                 self.lanes.all_wait = passed == self.lanes.len() && !any;
@@ -103,7 +105,9 @@ impl Core {
     fn answer_costly_call(&mut self, client: Client, call: Call) {
         let began = Instant::now();
         self.answer_call(client.core, call);
-        self.charge_anyone(began);
+        // However little it is, there may be any number of them.
+        let now = Instant::now();
+        self.rest.charge(now - began, now);
     }
 
     /// Does what is asked; whether a large document was answered.

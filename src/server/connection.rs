@@ -74,8 +74,8 @@ pub struct Connection {
     pub counted_bytes: usize,
     /// Whether the next response is a large one, which is rendered when there is time.
     pub awaits_rendering: bool,
-    /// How long it took to take in bodies since that was last charged.
-    pub taking_in: Duration,
+    /// How long parts of costly work took since they were last charged.
+    pub uncharged: Duration,
     clock: Clock,
 }
 
@@ -206,7 +206,7 @@ impl Connection {
             ready_bytes: 0,
             counted_bytes: 0,
             awaits_rendering: false,
-            taking_in: Duration::ZERO,
+            uncharged: Duration::ZERO,
             clock: Clock {
                 heard_ms: now_ms,
                 request_began_ms: now_ms,

@@ -22,7 +22,7 @@ use super::{
     addresses::Subscriber,
     connection::Stage,
     coordinator::Coordinator,
-    desk::{Crowd, Desk, Seat},
+    desk::{Crowd, Desk, Reading, Seat},
     gate::Gate,
     gather::{Gather, Waiting},
     lanes::Lanes,
@@ -33,7 +33,9 @@ use super::{
     rest::Rest,
     ring::{Event, ReceiveEnd, Ring},
     share::{Asker, Share},
-    streams::{MadeSlices, Streaming},
+    slicer::Slicer,
+    streams::Streaming,
+    suspects::Suspects,
     tally::{Tally, micros},
     witness::Witness,
 };
@@ -109,6 +111,8 @@ pub struct Core {
     pub(super) lanes: Lanes<Call>,
     /// Who has to wait for others.
     pub(super) rest: Rest,
+    /// Whose next connections have to wait.
+    pub(super) suspects: Suspects,
     /// Whether something was put off in the turn under way that could have been done.
     pub(super) puts_off: bool,
     /// Requests of this core that several cores answer together.
@@ -121,8 +125,8 @@ pub struct Core {
     pub(super) coordinator: Coordinator<Asker>,
     /// Streamed responses of this core.
     pub(super) streams: Slab<Streaming>,
-    /// What threads made for them.
-    pub(super) slices: MadeSlices,
+    /// Where what they consist of is made.
+    pub(super) slicer: Slicer,
     /// Figures that were asked for, and where they are asked for.
     pub(super) reports: Reports,
     pub(super) desk: Desk,
@@ -177,6 +181,7 @@ pub struct Parts {
     pub alarm: Rc<Alarm>,
     pub disk: Arc<Directory>,
     pub reporter: Reporter,
+    pub slicer: Slicer,
     pub access: Option<Journal>,
     pub cors: Option<CorsRules>,
     pub listener: TcpListener,
@@ -207,13 +212,14 @@ impl Core {
             calls: Slab::new(),
             lanes: Lanes::new(),
             rest: Rest::new(now),
+            suspects: Suspects::default(),
             puts_off: false,
             gathers: Slab::new(),
             waiting: VecDeque::new(),
             shares: Slab::new(),
             coordinator,
             streams: Slab::new(),
-            slices: MadeSlices::default(),
+            slicer: parts.slicer,
             reports: Reports::new(parts.reporter),
             log: parts.log,
             ids: parts.ids,
@@ -266,9 +272,7 @@ impl Core {
     /// Whether other tasks of this executor have something to do, so that waiting for the
     /// ring alone would keep them from it.
     fn waits_for_executor(&self) -> bool {
-        self.mesh.is_stalled()
-            || self.slices.needs_executor()
-            || self.log.as_ref().is_some_and(|log| log.needs_executor())
+        self.mesh.is_stalled() || self.log.as_ref().is_some_and(|log| log.needs_executor())
     }
 
     /// Whether other tasks, whatever they do, were kept waiting long enough.
@@ -440,10 +444,18 @@ impl Core {
             self.tally().closed_for_others.add(1);
         }
         self.tally().accepted.add(1);
+        let reading = match self.suspects.has(subscriber) && self.rest.anyone_about(self.now) {
+            true => Reading::AfterTick,
+            false => Reading::AtOnce,
+        };
+        if reading == Reading::AfterTick {
+            self.tally().kept_waiting.add(1);
+        }
         let identity = self.process.identity.as_ref();
         let tls = identity.map(|identity| Box::new(identity.begin()));
         let guard = self.gate.guard(peer.ip());
-        self.desk.seat_connection(socket, peer, guard, tls, ring);
+        self.desk
+            .seat_connection(socket, peer, guard, tls, reading, ring);
     }
 
     fn not_accepted(&mut self, error: &io::Error) {
@@ -579,6 +591,8 @@ impl Core {
         let handshakes = self.desk.end_overdue(&self.config.timeouts);
         self.tally().tls_faults.add(handshakes);
         self.accept_again(ring);
+        self.suspects.tick();
+        self.desk.read_late();
         self.flush_connections(ring);
         self.witness.tick(self.now);
     }

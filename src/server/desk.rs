@@ -42,6 +42,13 @@ pub struct Seat {
     pub number: u32,
 }
 
+/// When a new connection is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    AtOnce,
+    AfterTick,
+}
+
 /// The bound that a connection is turned away for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crowd {
@@ -64,6 +71,8 @@ pub struct Desk {
     listed: Vec<Token>,
     /// Connections whose reading waits for a bound to have room.
     pub parked: Vec<Token>,
+    /// Connections that are not read before the next tick.
+    late: Vec<Token>,
     /// Emptied output buffers, to be used again.
     buffers: Vec<Vec<u8>>,
     /// Bytes that all connections together hold for their peers.
@@ -99,6 +108,7 @@ impl Desk {
             connections: Slab::new(),
             listed: Vec::new(),
             parked: Vec::new(),
+            late: Vec::new(),
             buffers: Vec::new(),
             held_bytes: 0,
             large: Vec::new(),
@@ -152,24 +162,40 @@ impl Desk {
         )
     }
 
-    /// Takes in a new connection and begins to read it.
+    /// Takes in a new connection, and begins to read it now or later.
     pub fn seat_connection(
         &mut self,
         socket: OwnedFd,
         peer: SocketAddr,
         guard: Guard,
         tls: Option<Box<Session>>,
+        reading: Reading,
         ring: &mut Ring,
     ) {
         let mut connection = Connection::new(socket, peer, guard, self.bounds, self.now_ms());
         connection.tls = tls;
-        connection.receiving = Receiving::On;
         let entry = self.connections.vacant_entry();
         let token = Token::try_from(entry.key()).expect("connections are bounded far below 2^32");
-        ring.receive(token, connection.socket.as_fd());
+        match reading {
+            Reading::AtOnce => {
+                connection.receiving = Receiving::On;
+                ring.receive(token, connection.socket.as_fd());
+            }
+            Reading::AfterTick => self.late.push(token),
+        }
         entry.insert(connection);
         if self.draining {
             self.list(token);
+        }
+    }
+
+    /// Begins to read connections that had to wait for that.
+    pub fn read_late(&mut self) {
+        for token in std::mem::take(&mut self.late) {
+            // It may be another one by now, which loses nothing by being looked at.
+            if self.connections.contains(index(token)) {
+                self.list(token);
+            }
         }
     }
 
@@ -369,10 +395,13 @@ impl Desk {
         self.render(token, 0);
     }
 
-    /// Renders the large response that is next, and those behind it up to the next large one.
-    pub fn render_large(&mut self, token: Token) {
+    /// Renders the large response that is next, and those behind it up to the next large one;
+    /// returns how many bytes they have.
+    pub fn render_large(&mut self, token: Token) -> usize {
+        let before = self.connection(token).output.len();
         self.render(token, 1);
         self.list(token);
+        self.connection(token).output.len() - before
     }
 
     fn render(&mut self, token: Token, large_max: u32) {

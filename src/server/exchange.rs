@@ -9,6 +9,7 @@ use std::{
 use slab::Slab;
 
 use super::{
+    addresses::Subscriber,
     connection::{Exchange, Stage, Unplaced},
     core::{Caller, Core, Waiter, millis},
     desk::{Desk, Seat},
@@ -25,8 +26,9 @@ use crate::{
     http::{CONTINUE, Field, Method, Persistence, Phase, Request, Step, Transfer},
     id::{CoreId, Id},
     limits::{
-        CALLS_MAX, COSTLY_BYTES, COSTLY_GZIP_BYTES, COSTLY_MEMORY_MS, COSTLY_US, OUTPUT_BYTES_MAX,
-        PIPELINE_MAX, PIPELINED_COSTLY_MIN, REST, TURN_MS, TURN_REQUESTS_MIN, WEIGHTY_BYTES,
+        CALLS_MAX, COSTLY_BYTES, COSTLY_GZIP_BYTES, COSTLY_MEMORY_MS, COSTLY_UNSETTLED_BYTES,
+        COSTLY_US, OUTPUT_BYTES_MAX, PIPELINE_MAX, PIPELINED_COSTLY_MIN, REST, SENT_BYTES_PER_US,
+        TURN_MS, TURN_REQUESTS_MIN, WEIGHTY_BYTES,
     },
     mesh::{Answer, Ask, Call, CallId, Mesh, Parcel},
     op::{Chosen, Condition, Durability, Op, Outcome, Refusal},
@@ -96,18 +98,7 @@ impl Core {
             self.desk.count_held(token);
         }
         if let Some(began) = began {
-            self.charge_body(token, began);
-        }
-    }
-
-    /// Notes the time that it took to take in a part of a body.
-    fn charge_body(&mut self, token: Token, began: Instant) {
-        let now = Instant::now();
-        let connection = self.desk.connection(token);
-        connection.taking_in += now - began;
-        if connection.taking_in >= COSTLY {
-            let took = std::mem::take(&mut connection.taking_in);
-            self.note_costly(token, took, now);
+            self.charge_part(token, began);
         }
     }
 
@@ -288,8 +279,9 @@ impl Core {
                     consumed: bytes,
                 }) => {
                     let began = may_be_costly(&request).then(Instant::now);
-                    let rests =
-                        began.is_some() && is_large(&request) && self.must_rest(self.client(token));
+                    let rests = began.is_some()
+                        && is_large(&request)
+                        && (self.must_rest(self.client(token)) || self.waits_for_logs(token));
                     if rests {
                         // It is decoded again when its time has come.
                         self.remember_costly(token);
@@ -310,6 +302,8 @@ impl Core {
                     }
                 }
                 Err(fault) => {
+                    let peer = self.desk.connection(token).peer;
+                    self.suspects.note(Subscriber::of(peer.ip()));
                     self.desk.end_with(token, &fault.into());
                     break;
                 }
@@ -337,6 +331,17 @@ impl Core {
         is_costly
     }
 
+    /// The same of a part of what is costly as a whole: it is noted once there is enough of it.
+    pub(super) fn charge_part(&mut self, token: Token, began: Instant) {
+        let now = Instant::now();
+        let connection = self.desk.connection(token);
+        connection.uncharged += now - began;
+        if connection.uncharged >= COSTLY {
+            let took = std::mem::take(&mut connection.uncharged);
+            self.note_costly(token, took, now);
+        }
+    }
+
     /// The same of what is done for a connection of another core, or for several.
     pub(super) fn charge_anyone(&mut self, began: Instant) {
         let now = Instant::now();
@@ -345,8 +350,9 @@ impl Core {
         }
     }
 
-    /// The same of what a thread took so long for.
-    pub(super) fn charge_made(&mut self, token: Token, took: Duration) {
+    /// The same of a slice that a thread made, and of sending it.
+    pub(super) fn charge_slice(&mut self, token: Token, took: Duration, bytes: usize) {
+        let took = took + sending(bytes);
         if took >= COSTLY {
             self.note_costly(token, took, Instant::now());
         }
@@ -373,8 +379,8 @@ impl Core {
                 continue;
             }
             let began = Instant::now();
-            self.desk.render_large(token);
-            self.charge(token, began);
+            let rendered_bytes = self.desk.render_large(token);
+            self.charge_slice(token, began.elapsed(), rendered_bytes);
             any = true;
         }
         resting.append(&mut self.desk.large);
@@ -395,13 +401,32 @@ impl Core {
     }
 
     /// Whether anyone but this connection asks for light work.
-    fn others_about(&self, token: Token) -> bool {
+    pub(super) fn others_about(&self, token: Token) -> bool {
         self.rest.others_about(self.client(token), self.now)
     }
 
     /// Whether costly work for this client has to wait.
     pub(super) fn must_rest(&self, client: Client) -> bool {
         self.drain_until.is_none() && self.rest.must_wait(client, self.now)
+    }
+
+    /// Whether a costly write of this client has to wait until there are fewer on their way to
+    /// disk.
+    pub(super) fn waits_for_log(&self, client: Client) -> bool {
+        self.drain_until.is_none()
+            && self.shard.unsettled_bytes() > COSTLY_UNSETTLED_BYTES
+            && self.rest.others_about(client, self.now)
+    }
+
+    /// The same of a write whose owner is not known yet.
+    fn waits_for_logs(&self, token: Token) -> bool {
+        let is_behind = |core| {
+            let unsettled_bytes = self.process.tally(core).unsettled_bytes.get();
+            usize::try_from(unsettled_bytes).is_ok_and(|bytes| bytes > COSTLY_UNSETTLED_BYTES)
+        };
+        self.drain_until.is_none()
+            && self.others_about(token)
+            && (0..self.config.cores).map(CoreId).any(is_behind)
     }
 
     /// Takes what the connection asks next to be costly.
@@ -583,7 +608,8 @@ impl Core {
         self.tally().local.add(1);
         let client = self.client(token);
         let is_costly = || self.shard.bytes_at_hand(&op) >= COSTLY_BYTES;
-        if self.lanes.has(client) || self.must_rest(client) && is_costly() {
+        let waits = self.must_rest(client) || self.waits_for_log(client);
+        if self.lanes.has(client) || waits && is_costly() {
             let is_light = !self.is_costly(token);
             let id = self
                 .desk
@@ -720,6 +746,12 @@ impl Core {
 
 const TURN: Duration = Duration::from_millis(TURN_MS);
 const COSTLY: Duration = Duration::from_micros(COSTLY_US);
+
+/// How long it takes to send so many bytes, about: the ring does that later, for all together.
+fn sending(bytes: usize) -> Duration {
+    let us = bytes / SENT_BYTES_PER_US;
+    Duration::from_micros(u64::try_from(us).expect("a length fits 64 bits"))
+}
 
 /// Whether it is worth two looks at the clock to know how long a request takes.
 fn may_be_costly(request: &Request<'_>) -> bool {

@@ -19,7 +19,7 @@ use crate::{
     api::{self, Element, Gathering, ListRender, ManyRender, ReplyContext},
     http::Persistence,
     id::CoreId,
-    limits::{COSTLY_BYTES, COSTLY_BYTES_EACH, GATHERS_MAX, LIST_BYTES_MAX},
+    limits::{COSTLY_BYTES, COSTLY_BYTES_EACH, GATHERS_MAX, LIST_BYTES_MAX, WEIGHTY_BYTES},
     listing::{Listing, Page},
     mesh::Ask,
     op::{AtomicFailure, Durability, Op, Outcome},
@@ -34,13 +34,13 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Whether it is taken to be costly before it is begun.
-    fn is_costly(&self) -> bool {
+    /// Bytes that it goes over at least.
+    fn weight(&self) -> usize {
         let count = match &self.gathering {
-            Gathering::List { .. } => 0,
+            Gathering::List { listing, .. } => listing.limit,
             Gathering::Many { elements, .. } | Gathering::Atomic { elements, .. } => elements.len(),
         };
-        COSTLY_BYTES_EACH * count >= COSTLY_BYTES
+        COSTLY_BYTES_EACH * count
     }
 }
 
@@ -58,6 +58,8 @@ struct Place {
     seat: Seat,
     persistence: Persistence,
     durability: Durability,
+    /// Bytes that the request goes over at least.
+    weight: usize,
 }
 
 /// What a gather brings together.
@@ -95,7 +97,8 @@ impl Core {
         let waiting = std::mem::take(&mut self.waiting);
         for waiting in waiting {
             let Seat { token, number } = waiting.seat;
-            let rests = waiting.is_costly() && self.must_rest(self.client(token));
+            let is_costly = waiting.weight() >= COSTLY_BYTES;
+            let rests = is_costly && self.must_rest(self.client(token));
             self.puts_off |= rests;
             let connection = self.desk.connection(token);
             if connection.stage == Stage::Dead {
@@ -106,9 +109,9 @@ impl Core {
                 && !self.is_put_off(token)
                 && !rests
             {
-                let began = Instant::now();
+                let (began, weight) = (Instant::now(), waiting.weight());
                 self.begin_gather(waiting);
-                self.charge(token, began);
+                self.charge_gather(token, weight, began);
                 any = true;
             } else {
                 self.waiting.push_back(waiting);
@@ -117,11 +120,22 @@ impl Core {
         any
     }
 
+    /// Notes what was done for a request since `began`; of one that goes over much, all of it
+    /// counts.
+    fn charge_gather(&mut self, token: Token, weight: usize, began: Instant) {
+        if weight >= WEIGHTY_BYTES {
+            self.charge_part(token, began);
+        } else {
+            self.charge(token, began);
+        }
+    }
+
     fn begin_gather(&mut self, waiting: Waiting) {
         let place = Place {
             seat: waiting.seat,
             persistence: waiting.persistence,
             durability: waiting.durability,
+            weight: waiting.weight(),
         };
         match waiting.gathering {
             Gathering::List { listing, render } => self.ask_for_pages(place, listing, render),
@@ -261,7 +275,11 @@ impl Core {
 
     fn begin_wave(&mut self, gather: usize) {
         let began = Instant::now();
-        let token = self.gathers[gather].place.seat.token;
+        let Place {
+            seat: Seat { token, .. },
+            weight,
+            ..
+        } = self.gathers[gather].place;
         let cores = self.config.cores;
         let shares = self.run_of(gather).begin_wave(cores);
         let durability = self.gathers[gather].place.durability;
@@ -276,7 +294,7 @@ impl Core {
                 self.call(core, Ask::RunAll(ops, durability), Caller::Gather(gather));
             }
         }
-        self.charge(token, began);
+        self.charge_gather(token, weight, began);
         self.one_has_answered(gather);
     }
 
@@ -350,13 +368,16 @@ impl Core {
         render: impl FnOnce(&ReplyContext<'_>, &mut Vec<u8>),
     ) {
         let Place {
-            seat, persistence, ..
+            seat,
+            persistence,
+            weight,
+            ..
         } = place;
         let date = self.desk.date();
         let mut response = Vec::new();
         let began = Instant::now();
         render(&ReplyContext { persistence, date }, &mut response);
         self.desk.finish(seat, response);
-        self.charge(seat.token, began);
+        self.charge_gather(seat.token, weight, began);
     }
 }

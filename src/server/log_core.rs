@@ -27,7 +27,7 @@ use super::{
 use crate::{
     config::Fsync,
     id::CoreId,
-    limits::{COMPACTION_CHECK_MS, COMPACTION_SLACK_SEGMENTS},
+    limits::{COMPACTION_CHECK_MS, COMPACTION_SLACK_SEGMENTS, LOG_UNSYNCED_BYTES},
     log::{AppendError, Directory, Lsn, RollError, Room, Spare, SyncTarget, Writer},
     mesh::Alarm,
     op::AtomicKey,
@@ -229,6 +229,8 @@ pub struct LogCore {
     spare: Background<Option<Spare<Directory>>>,
     sync: Background<Result<(), String>>,
     synced_at: Instant,
+    /// Bytes that had been appended when the last sync beside the task began.
+    synced_bytes: u64,
     disk: Arc<Directory>,
     cores: u16,
     compaction: Background<Result<Outcome, CompactError>>,
@@ -275,6 +277,7 @@ impl LogCore {
             spare: Background::idle(),
             sync: Background::idle(),
             synced_at: Instant::now(),
+            synced_bytes: 0,
             disk,
             cores,
             published,
@@ -311,8 +314,9 @@ impl LogCore {
                 self.append(records).await;
             }
             match self.fsync {
-                Fsync::Everysec if !self.rounds.must_sync() => self.begin_interval_sync(),
-                Fsync::Never if !self.rounds.must_sync() => {}
+                Fsync::Everysec | Fsync::Never if !self.rounds.must_sync() => {
+                    self.begin_sync_beside();
+                }
                 _ => {
                     self.publish_logged();
                     self.wait_for_sync().await;
@@ -422,15 +426,20 @@ impl LogCore {
         tally.held_bytes.set(writer.held_bytes());
     }
 
-    /// Syncs beside the task when the last sync is long enough ago.
-    fn begin_interval_sync(&mut self) {
-        let due = self.synced_at.elapsed() >= SYNC_INTERVAL;
-        if !due || self.sync.under_way {
+    /// Syncs beside the task when the last sync is long enough ago, or when much was appended
+    /// since.
+    fn begin_sync_beside(&mut self) {
+        let is_long_ago =
+            self.fsync == Fsync::Everysec && self.synced_at.elapsed() >= SYNC_INTERVAL;
+        let appended_bytes = self.process.log_tally.appended_bytes.get();
+        let is_much = appended_bytes - self.synced_bytes >= LOG_UNSYNCED_BYTES;
+        if self.sync.under_way || !is_long_ago && !is_much {
             return;
         }
         let Some(Ok(target)) = self.rounds.begin_sync() else {
             return;
         };
+        self.synced_bytes = appended_bytes;
         let (port, process) = (Rc::clone(&self.port), Arc::clone(&self.process));
         self.sync.begin(&self.port, async move {
             sync(&port, &process.log_tally, target).await
@@ -651,7 +660,7 @@ impl LogCore {
         if self.fsync == Fsync::Everysec && unsynced && !self.sync.under_way {
             let left = SYNC_INTERVAL.saturating_sub(self.synced_at.elapsed());
             self.wait_at_most(left).await;
-            self.begin_interval_sync();
+            self.begin_sync_beside();
         } else if let Some(left) = self.until_compaction_check() {
             self.wait_at_most(left).await;
         } else {

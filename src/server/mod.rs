@@ -27,8 +27,10 @@ mod run;
 mod share;
 #[cfg(test)]
 mod simulator;
+mod slicer;
 mod start;
 mod streams;
+mod suspects;
 mod tally;
 mod witness;
 

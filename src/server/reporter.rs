@@ -203,6 +203,7 @@ impl Source {
                 accepted: total(|tally| tally.accepted.get()),
                 turned_away: total(|tally| tally.turned_away.get()),
                 turned_away_by_address: total(|tally| tally.turned_away_by_address.get()),
+                kept_waiting: total(|tally| tally.kept_waiting.get()),
                 closed_for_others: total(|tally| tally.closed_for_others.get()),
                 closed_for_memory: total(|tally| tally.closed_for_memory.get()),
                 tls_handshakes: total(|tally| tally.tls_handshakes.get()),

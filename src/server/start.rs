@@ -25,6 +25,7 @@ use super::{
     process::Process,
     reporter::{Journals, Reporter},
     ring::Ring,
+    slicer::Slicer,
 };
 use crate::{
     allocator,
@@ -227,12 +228,17 @@ pub fn start(config: &Config, events: &Journal) -> Result<Running, StartError> {
     let mut document_count = 0;
     for (core, shard) in (0..config.cores).zip(recovered.shards) {
         document_count += shard.document_count();
+        let slicer = Slicer::start(Arc::clone(&process), CoreId(core)).map_err(|error| {
+            let message = error.to_string();
+            StartError::Core { core, message }
+        })?;
         let launch = Launch {
             id: CoreId(core),
             config: config.clone(),
             process: Arc::clone(&process),
             disk: Arc::clone(&directory),
             reporter: reporter.clone(),
+            slicer,
             access: access.clone(),
             cors: cors.clone(),
             shard,
@@ -407,6 +413,7 @@ struct Launch {
     process: Arc<Process>,
     disk: Arc<Directory>,
     reporter: Reporter,
+    slicer: Slicer,
     access: Option<Journal>,
     cors: Option<CorsRules>,
     shard: Shard<Waiter>,
@@ -503,6 +510,7 @@ impl Launch {
             alarm,
             disk: self.disk,
             reporter: self.reporter,
+            slicer: self.slicer,
             access: self.access,
             cors: self.cors,
             listener: self.listener,

@@ -9,12 +9,7 @@
 //!   a stream that cannot go on is cut, so that no body seems whole that is not;
 //! - a core without streams does nothing for them.
 
-use std::{
-    cell::RefCell,
-    rc::Rc,
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{
     backup::Backup,
@@ -22,8 +17,9 @@ use super::{
     core::Core,
     desk::Seat,
     feed::Feed,
-    maker::{MakeError, Maker},
+    maker::Maker,
     ring::Token,
+    slicer::{Made, Order, frame},
 };
 use crate::{
     api::{self, Code, Patience, Problem, ReplyContext, Stream, StreamKind},
@@ -34,8 +30,6 @@ use crate::{
 
 /// What ends a body in chunks.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-/// Room for the length of a chunk, before it is known.
-const CHUNK_HEAD: &[u8; 10] = b"00000000\r\n";
 
 /// A streamed response under way.
 pub struct Streaming {
@@ -62,37 +56,8 @@ enum Work {
     /// Nowhere: others are answered first.
     NotBegun,
     Here(Maker),
-    /// On a thread, which makes a slice.
+    /// At the slicer, which makes a slice.
     Away,
-}
-
-/// A slice that a thread has made.
-struct Made {
-    stream: usize,
-    maker: Maker,
-    /// Up to which record it was to be made.
-    through: Lsn,
-    /// Whether there is nothing more up to there, or why there is no going on.
-    result: Result<bool, MakeError>,
-    /// The slice, framed; empty: nothing was to be shown.
-    bytes: Vec<u8>,
-    /// How long that took.
-    took: Duration,
-}
-
-/// Slices that threads have left for the core's loop.
-#[derive(Default)]
-pub struct MadeSlices {
-    made: Rc<RefCell<Vec<Made>>>,
-    /// Slices that are being made.
-    under_way: usize,
-}
-
-impl MadeSlices {
-    /// Whether a thread is at work, whose end only the executor brings.
-    pub fn needs_executor(&self) -> bool {
-        self.under_way > 0
-    }
 }
 
 /// What a stream does next.
@@ -183,13 +148,16 @@ impl Core {
         if self.streams.is_empty() {
             return false;
         }
-        let made = self.slices.made.take();
+        let made = self.slicer.take();
         let any = !made.is_empty();
-        self.slices.under_way -= made.len();
         for made in made {
             self.take_slice(made);
         }
-        let streams: Vec<usize> = self.streams.iter().map(|(stream, _)| stream).collect();
+        let mut streams: Vec<usize> = self.streams.iter().map(|(stream, _)| stream).collect();
+        // Those behind the one that had a slice made last come first.
+        let last = self.slicer.last();
+        let is_first = streams.partition_point(|&stream| stream <= last);
+        streams.rotate_left(is_first);
         for stream in streams {
             self.step_stream(stream);
         }
@@ -224,7 +192,7 @@ impl Core {
         loop {
             match self.streams[stream].next(position, now_ms, is_over) {
                 // What others wait for comes first.
-                Next::Make(_) if self.is_put_off(token) => return,
+                Next::Make(_) if self.is_put_off(token) || self.must_queue(token) => return,
                 Next::Make(through) => return self.make_slice(stream, through),
                 Next::Beat => return self.beat(stream),
                 Next::End => return self.end_stream(stream),
@@ -234,6 +202,12 @@ impl Core {
                 },
             }
         }
+    }
+
+    /// Whether a slice has to wait for another one to be made: what it cost is known only then,
+    /// and until then many of them would be about. The end of that one wakes the core.
+    fn must_queue(&self, token: Token) -> bool {
+        self.slicer.is_busy() && self.others_about(token)
     }
 
     /// Begins a stream whose turn has come.
@@ -271,40 +245,25 @@ impl Core {
         Ok(())
     }
 
-    /// Has a thread make the next slice.
+    /// Has the next slice made.
     fn make_slice(&mut self, stream: usize, through: Lsn) {
         let streaming = &mut self.streams[stream];
-        let Work::Here(mut maker) = std::mem::replace(&mut streaming.work, Work::Away) else {
+        let Work::Here(maker) = std::mem::replace(&mut streaming.work, Work::Away) else {
             unreachable!("one slice at a time");
         };
-        let framing = streaming.stream.framing();
-        self.slices.under_way += 1;
-        let (slices, alarm) = (Rc::clone(&self.slices.made), Rc::clone(&self.alarm));
-        let work = move || {
-            let began = Instant::now();
-            let mut result = Ok(false);
-            let bytes = frame(framing, |out| result = maker.make(through, out));
-            Made {
-                stream,
-                maker,
-                through,
-                result,
-                bytes,
-                took: began.elapsed(),
-            }
-        };
-        glommio::spawn_local(async move {
-            let made = glommio::executor().spawn_blocking(work).await;
-            slices.borrow_mut().push(made);
-            alarm.raise();
-        })
-        .detach();
+        self.slicer.begin(Order {
+            stream,
+            maker,
+            through,
+            framing: streaming.stream.framing(),
+        });
     }
 
     /// Takes in what a thread has made.
     fn take_slice(&mut self, made: Made) {
         let position = self.process.position();
-        self.charge_made(self.streams[made.stream].seat.token, made.took);
+        let token = self.streams[made.stream].seat.token;
+        self.charge_slice(token, made.took, made.bytes.len());
         let streaming = &mut self.streams[made.stream];
         let is_live = streaming.is_live();
         let head_position = match &made.maker {
@@ -415,49 +374,5 @@ impl Core {
     fn drop_stream(&mut self, stream: usize) {
         let streaming = self.streams.remove(stream);
         self.desk.finish(streaming.seat, Vec::new());
-    }
-}
-
-/// What `fill` writes, as a part of a body; empty if that is nothing.
-fn frame(transfer: Option<Transfer>, fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut out = Vec::new();
-    match transfer {
-        Some(Transfer::UntilClose) => fill(&mut out),
-        Some(Transfer::Chunked) => {
-            out.extend_from_slice(CHUNK_HEAD);
-            fill(&mut out);
-            let bytes = out.len() - CHUNK_HEAD.len();
-            if bytes == 0 {
-                return Vec::new();
-            }
-            let length = format!("{bytes:08x}");
-            assert_eq!(length.len(), CHUNK_HEAD.len() - 2, "a slice is below 4 GiB");
-            out[..length.len()].copy_from_slice(length.as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
-        // The answer to a HEAD has no body.
-        None => fill(&mut Vec::new()),
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chunk_has_its_length_and_nothing_is_no_chunk() {
-        let framed = |transfer, text: &'static str| {
-            let bytes = frame(transfer, |out| out.extend_from_slice(text.as_bytes()));
-            String::from_utf8(bytes).expect("text")
-        };
-        let chunked = Some(Transfer::Chunked);
-        assert_eq!(
-            framed(chunked, "0123456789abcdef"),
-            "00000010\r\n0123456789abcdef\r\n"
-        );
-        assert_eq!(framed(chunked, ""), "", "an empty chunk would end the body");
-        assert_eq!(framed(Some(Transfer::UntilClose), "a\n"), "a\n");
-        assert_eq!(framed(None, "a\n"), "");
     }
 }

@@ -88,6 +88,7 @@ pub struct Tally {
     pub accepted: Count,
     pub turned_away: Count,
     pub turned_away_by_address: Count,
+    pub kept_waiting: Count,
     pub closed_for_others: Count,
     pub closed_for_memory: Count,
     /// TLS handshakes that were completed.
@@ -117,6 +118,7 @@ impl Default for Tally {
             accepted: Count::default(),
             turned_away: Count::default(),
             turned_away_by_address: Count::default(),
+            kept_waiting: Count::default(),
             closed_for_others: Count::default(),
             closed_for_memory: Count::default(),
             tls_handshakes: Count::default(),

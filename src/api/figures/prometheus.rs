@@ -198,6 +198,8 @@ impl Page<'_> {
             help,
             connections.closed_for_others,
         )?;
+        let help = "Connections kept waiting because their addresses sent what is no request";
+        self.counter("connections_kept_waiting", help, connections.kept_waiting)?;
         let help =
             "Connections closed because requests under way and unread responses were too much";
         self.counter(
