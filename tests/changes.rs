@@ -6,6 +6,7 @@ mod support;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -437,6 +438,48 @@ fn a_consumer_that_does_not_read_is_disconnected_and_keeps_nobody_waiting() {
         };
         assert!(bytes < 60 * BYTES, "cut off: {end:?}");
     }
+    server.stop();
+}
+
+#[test]
+fn readers_of_a_long_feed_take_turns_beside_light_requests() {
+    const READERS: usize = 3;
+    const DOCUMENTS: usize = 6;
+    let data = TempDir::new();
+    let launch = Launch::serve(data.path()).cores(1);
+    let server = launch.args(&["--fsync", "never"]).start();
+    let document = format!("\"{}\"", "0".repeat(1 << 20));
+    for id in 0..DOCUMENTS {
+        server.connect().put(&format!("/docs/{id}"), &document);
+    }
+    let enough = AtomicBool::new(false);
+    let times: Vec<Vec<Instant>> = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = server.connect();
+            while !enough.load(Ordering::Relaxed) {
+                client.get("/docs/none");
+            }
+        });
+        let read = || {
+            let (mut feed, _) = Feed::open(server.address, "?since=0&wait=0", &[]);
+            let lines = std::iter::from_fn(|| feed.line().map(|_| Instant::now()));
+            lines.collect()
+        };
+        let readers: Vec<_> = (0..READERS).map(|_| scope.spawn(read)).collect();
+        let times: Vec<_> = readers.into_iter().map(|reader| reader.join()).collect();
+        enough.store(true, Ordering::Relaxed);
+        let times = times.into_iter();
+        times
+            .map(|times| times.expect("it reads to the end"))
+            .collect()
+    });
+    assert!(times.iter().all(|times| times.len() >= DOCUMENTS));
+    let first_end = times.iter().filter_map(|times| times.last()).min();
+    let begun = times.iter().filter_map(|times| times.get(1)).max();
+    assert!(
+        begun < first_end,
+        "one is at its end before another has begun"
+    );
     server.stop();
 }
 
