@@ -74,10 +74,7 @@ main() {
 }
 
 hostile_clients() {
-    local skipped=()
-    # After these the connections of each attack take 20 s to end.
-    [[ -n "$long" ]] || skipped=(--skip deep_documents --skip large_bodies)
-    OXDAAS_BINARY="$(release_binary)" cargo test --quiet --test hostile -- "${skipped[@]}"
+    OXDAAS_BINARY="$(release_binary)" cargo test --quiet --test hostile
 }
 
 # step NAME COMMAND...: runs COMMAND and says how long it took.

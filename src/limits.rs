@@ -233,6 +233,10 @@ pub const BODY_TIMEOUT_MS_DEFAULT: u64 = 10_000;
 pub const BODY_RATE_BYTES_MIN: usize = 1024;
 /// Milliseconds a keep-alive connection may be idle before it is closed.
 pub const IDLE_TIMEOUT_MS_DEFAULT: u64 = 75_000;
+/// Milliseconds without a byte of a request after which its socket is looked at: of connections
+/// that are reset while they are not read, the kernel reports some never (multishot receive,
+/// Linux 6.18), and without that look they stay until the body times out.
+pub const SILENCE_MS: u64 = 250;
 /// Milliseconds a peer may accept no byte of a response before it is dropped.
 pub const WRITE_TIMEOUT_MS_DEFAULT: u64 = 10_000;
 /// Milliseconds a connection lingers after its last response, so that the peer can read it.

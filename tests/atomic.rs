@@ -639,24 +639,25 @@ fn money_moves_between_accounts_and_none_is_made_or_lost_whatever_happens() {
         let (moved, seen) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let ended = AtomicBool::new(false);
         let begin = Barrier::new(9);
-        thread::scope(|scope| {
+        let in_time = thread::scope(|scope| {
+            let mut threads = Vec::new();
             for number in 0..5_u64 {
                 let mut random = Random::new(seed ^ number << 8 ^ (life as u64) << 32);
                 let mut client = running.connect();
                 let (moved, begin, ended) = (&moved, &begin, &ended);
-                scope.spawn(move || {
+                threads.push(scope.spawn(move || {
                     begin.wait();
                     while let Some(status) = transfer(&mut client, &mut random) {
                         assert!([200, 412, 404].contains(&status), "{status}");
                         moved.fetch_add(usize::from(status == 200), Ordering::Relaxed);
                     }
                     assert!(ended.load(Ordering::SeqCst), "nobody ended the server");
-                });
+                }));
             }
             for _ in 0..2 {
                 let mut client = running.connect();
                 let (seen, begin) = (&seen, &begin);
-                scope.spawn(move || {
+                threads.push(scope.spawn(move || {
                     begin.wait();
                     let bytes = request("POST", "/batch", &[], body(&all_accounts()).as_bytes());
                     while client.try_send(&bytes).is_ok() {
@@ -666,12 +667,12 @@ fn money_moves_between_accounts_and_none_is_made_or_lost_whatever_happens() {
                         assert_eq!(sum(&response), total, "half of a transfer was seen");
                         seen.fetch_add(1, Ordering::Relaxed);
                     }
-                });
+                }));
             }
             // Writes that take no part in batches, on the same documents: they change nothing.
             let mut client = running.connect();
             let begin_patches = &begin;
-            scope.spawn(move || {
+            threads.push(scope.spawn(move || {
                 begin_patches.wait();
                 for n in 0.. {
                     let target = match n % ACCOUNTS {
@@ -683,16 +684,25 @@ fn money_moves_between_accounts_and_none_is_made_or_lost_whatever_happens() {
                         break;
                     }
                 }
-            });
+            }));
             begin.wait();
             let deadline = std::time::Instant::now() + Duration::from_secs(300);
-            while moved.load(Ordering::Relaxed) < 150 || seen.load(Ordering::Relaxed) < 30 {
-                assert!(std::time::Instant::now() < deadline, "it takes too long");
+            let is_enough =
+                || moved.load(Ordering::Relaxed) >= 150 && seen.load(Ordering::Relaxed) >= 30;
+            // They end only once the server does: one that ended before has failed.
+            let goes_on = || {
+                std::time::Instant::now() < deadline
+                    && !threads.iter().any(thread::ScopedJoinHandle::is_finished)
+            };
+            while !is_enough() && goes_on() {
                 thread::yield_now();
             }
+            let in_time = is_enough();
             ended.store(true, Ordering::SeqCst);
             running.kill();
+            in_time
         });
+        assert!(in_time, "it takes too long");
         let next = launch(cores).start();
         let response = ask(&mut next.connect(), &all_accounts());
         assert_eq!(sum(&response), total, "life {life}");

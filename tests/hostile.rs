@@ -55,6 +55,9 @@ const CROWD: usize = 8;
 /// Documents that are large.
 const LARGE: usize = 4;
 
+/// How long connections of clients that are gone may stay: less than a body may be silent.
+const CALM: Duration = Duration::from_secs(9);
+
 /// Attacks that run one after the other in this process.
 static MACHINE: Mutex<()> = Mutex::new(());
 
@@ -313,7 +316,7 @@ fn memory_bytes(server: &Server) -> u64 {
 
 /// Waits until no connections but these are open.
 fn await_calm(server: &Server, connections: usize) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + CALM;
     let mut client = server.connect();
     loop {
         let stats = json(&client.get("/stats").body);

@@ -19,7 +19,7 @@ use crate::{
     http::{Bounds, DateField, Decoder, Persistence, Phase},
     id::Id,
     limits::{
-        BODY_BYTES_PER_S_WHEN_FULL, BODY_RATE_BYTES_MIN, LINGER_MS, OUTPUT_BYTES_MAX,
+        BODY_BYTES_PER_S_WHEN_FULL, BODY_RATE_BYTES_MIN, LINGER_MS, OUTPUT_BYTES_MAX, SILENCE_MS,
         STREAM_BYTES_PER_S_MIN, STREAM_SEND_MS_MAX, WEIGHTY_BYTES,
     },
     op::{Durability, Expires, Outcome},
@@ -76,6 +76,8 @@ pub struct Connection {
     pub awaits_rendering: bool,
     /// How long parts of costly work took since they were last charged.
     pub uncharged: Duration,
+    /// Whether its socket was looked at since bytes arrived.
+    was_looked_at: bool,
     clock: Clock,
 }
 
@@ -207,6 +209,7 @@ impl Connection {
             counted_bytes: 0,
             awaits_rendering: false,
             uncharged: Duration::ZERO,
+            was_looked_at: false,
             clock: Clock {
                 heard_ms: now_ms,
                 request_began_ms: now_ms,
@@ -576,6 +579,19 @@ impl Connection {
             self.clock.body_counted_bytes = 0;
         }
         self.clock.heard_ms = now_ms;
+        self.was_looked_at = false;
+    }
+
+    /// Whether its peer has said nothing for a while in the middle of a request, which is asked
+    /// once.
+    pub fn has_fallen_silent(&mut self, now_ms: u64) -> bool {
+        let is_silent = !self.was_looked_at
+            && self.stage == Stage::Open
+            && !self.parked
+            && (self.received_bytes() > 0 || self.decoder.phase() != Phase::Idle)
+            && now_ms >= self.clock.heard_ms + SILENCE_MS;
+        self.was_looked_at |= is_silent;
+        is_silent
     }
 
     /// Notes that bytes of TLS arrived: a part of a record begins a request, but what a peer

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::{SendFlags, Shutdown};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    net::{SendFlags, Shutdown},
+};
 use slab::Slab;
 
 use super::{
@@ -506,7 +509,10 @@ impl Desk {
         let now_ms = self.now_ms();
         let mut overdue = Vec::new();
         for (token, connection) in &mut self.connections {
-            if let Some(why) = connection.overdue(timeouts, now_ms) {
+            if connection.has_fallen_silent(now_ms) && is_reset(&connection.socket) {
+                let token = Token::try_from(token).expect("tokens are made from u32");
+                overdue.push((token, Overdue::Peer));
+            } else if let Some(why) = connection.overdue(timeouts, now_ms) {
                 overdue.push((
                     Token::try_from(token).expect("tokens are made from u32"),
                     why,
@@ -609,6 +615,13 @@ fn dismiss(connection: &mut Connection) {
 fn shut_both(connection: &mut Connection) {
     let _ = rustix::net::shutdown(&connection.socket, Shutdown::Both);
     connection.die();
+}
+
+/// Whether neither side can send any more.
+fn is_reset(socket: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::empty())];
+    let _ = rustix::event::poll(&mut polled, Some(&Timespec::default()));
+    polled[0].revents().contains(PollFlags::HUP)
 }
 
 fn index(token: Token) -> usize {
