@@ -72,6 +72,9 @@ requests() {
     # Large enough to come in many pieces, and to be answered in gzip.
     python3 -c 'print("[" + ",".join(map(str, range(300000))) + "]")' >"$workspace/large"
     ask 201 /docs/large -X PUT -H 'Expect: 100-continue' --data-binary "@$workspace/large"
+    # Silent for a while in its middle.
+    { printf '[1,' && sleep 1 && printf '2]'; } | ask 201 /docs/slow --upload-file -
+    ask 204 /docs/slow -X DELETE
     gzip -c "$workspace/large" >"$workspace/large.gz"
     ask 200 /docs/large -X PUT -H 'Content-Encoding: gzip' --data-binary "@$workspace/large.gz"
     ask 200 /docs/exercise -X PUT --data "$(head -c 6000 "$workspace/large" | tr -d '[' | sed 's/^/[/; s/,[0-9]*$/]/')"
