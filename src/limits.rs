@@ -105,6 +105,9 @@ pub const SENT_BYTES_PER_US: usize = 2_048;
 /// Bytes of writes on their way to disk beyond which a costly one waits until there are fewer,
 /// while other clients ask for light work: theirs are behind all of them.
 pub const COSTLY_UNSETTLED_BYTES: usize = 4 * 1024 * 1024;
+/// Milliseconds without costly work after which some is done although others have many writes on
+/// their way.
+pub const COSTLY_TURN_MS: u64 = 1_000;
 /// Milliseconds after a light request for which its client is about.
 pub const LIGHT_ABOUT_MS: u64 = 50;
 /// Milliseconds after costly work for which its connection is taken to come back with more.

@@ -415,6 +415,7 @@ impl Core {
     pub(super) fn waits_for_log(&self, client: Client) -> bool {
         self.drain_until.is_none()
             && self.shard.unsettled_bytes() > COSTLY_UNSETTLED_BYTES
+            && self.rest.had_turn(self.now)
             && self.rest.others_about(client, self.now)
     }
 
@@ -426,6 +427,7 @@ impl Core {
         };
         self.drain_until.is_none()
             && self.others_about(token)
+            && self.rest.had_turn(self.now)
             && (0..self.config.cores).map(CoreId).any(is_behind)
     }
 

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use super::ring::Token;
 use crate::{
     id::CoreId,
-    limits::{LIGHT_ABOUT_MS, LIGHT_SELDOM_US, REST, REST_BESIDE_FEW, REST_DEBT_MS},
+    limits::{
+        COSTLY_TURN_MS, LIGHT_ABOUT_MS, LIGHT_SELDOM_US, REST, REST_BESIDE_FEW, REST_DEBT_MS,
+    },
 };
 
 /// A connection, whichever core it is on.
@@ -70,6 +72,12 @@ impl Rest {
         self.light_count = 0;
     }
 
+    /// Whether costly work was done lately, so that more of it can wait for other things than its
+    /// rest as well: not for ever.
+    pub fn had_turn(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.charged) < TURN_AFTER
+    }
+
     /// Whether anyone asks for light work.
     pub fn anyone_about(&self, now: Instant) -> bool {
         (self.light.iter()).any(|(who, at)| who.is_some() && is_recent(*at, now))
@@ -102,6 +110,7 @@ const LIGHT_ABOUT: Duration = Duration::from_millis(LIGHT_ABOUT_MS);
 const LIGHT_SELDOM: Duration = Duration::from_micros(LIGHT_SELDOM_US);
 /// So long it takes to know whether light requests are seldom.
 const OBSERVED: Duration = LIGHT_SELDOM.saturating_mul(2);
+const TURN_AFTER: Duration = Duration::from_millis(COSTLY_TURN_MS);
 const DEBT_MAX: Duration = Duration::from_millis(REST_DEBT_MS);
 
 #[cfg(test)]
@@ -149,6 +158,15 @@ mod tests {
         rest.charge(long, now + long);
         assert!(rest.must_wait(client(2), now + long));
         assert!(!rest.must_wait(client(2), now + long + LIGHT_ABOUT));
+    }
+
+    #[test]
+    fn costly_work_has_a_turn_again_after_a_while() {
+        let now = Instant::now();
+        let mut rest = Rest::new(now);
+        rest.charge(MS, now + MS);
+        assert!(rest.had_turn(now + TURN_AFTER));
+        assert!(!rest.had_turn(now + MS + TURN_AFTER));
     }
 
     #[test]
